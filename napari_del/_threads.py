@@ -1,0 +1,97 @@
+"""One budget of threads for everything that napari-del computes.
+
+Kernels are compiled with ``nogil`` and run on a thread pool of this module rather than on a
+threading layer of numba: the layer available everywhere aborts the process when two Python
+threads use it at once, which a viewer does as soon as a slider moves during a run. PyTorch
+gets the same number of threads, and the two never compute at the same time within a run, so
+that no more threads are busy than there are cores.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from functools import lru_cache
+
+from napari_del.errors import ParameterError
+
+__all__ = ["limit_torch", "n_threads", "parallel_for"]
+
+ENVIRONMENT_VARIABLE = "NAPARI_DEL_NUM_THREADS"
+
+
+def n_threads() -> int:
+    """Number of threads to compute with.
+
+    The cores this process may run on, or fewer where the environment variable
+    ``NAPARI_DEL_NUM_THREADS`` says so.
+
+    Returns
+    -------
+    int
+        At least 1.
+
+    Raises
+    ------
+    ParameterError
+        If the environment variable is not a whole number of at least 1.
+    """
+    if hasattr(os, "sched_getaffinity"):
+        cores = len(os.sched_getaffinity(0))
+    else:  # macOS and Windows do not tell which cores a process may use
+        cores = os.cpu_count() or 1
+    value = os.environ.get(ENVIRONMENT_VARIABLE)
+    if value is None:
+        return cores
+    if not value.strip().isdigit() or int(value) < 1:
+        raise ParameterError(
+            f"{ENVIRONMENT_VARIABLE} is {value!r}; expected a whole number of at least 1"
+        )
+    return min(int(value), cores)
+
+
+@lru_cache(maxsize=4)
+def _pool(threads: int) -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(threads, thread_name_prefix="napari-del")
+
+
+def parallel_for(body: Callable[[int, int], object], n: int, *, grain: int = 1) -> None:
+    """Call ``body(start, stop)`` on parts of ``range(n)``, on all threads of the budget.
+
+    Parts are handed out in order and may finish in any order, so `body` must write to places
+    that belong to its part alone.
+
+    Parameters
+    ----------
+    body : callable
+        Function of a half-open range; it should release the GIL.
+    n : int
+        Length of the range.
+    grain : int
+        Least length of a part. A range that fits in one part runs in the calling thread.
+    """
+    threads = n_threads()
+    # A few parts for each thread even out parts that take longer than others.
+    size = max(grain, -(-n // (4 * threads)))
+    if n <= size or threads == 1:
+        if n > 0:
+            body(0, n)
+        return
+    parts = [(start, min(start + size, n)) for start in range(0, n, size)]
+    for _ in _pool(threads).map(lambda part: body(*part), parts):
+        pass
+
+
+@contextmanager
+def limit_torch() -> Iterator[None]:
+    """Let PyTorch use no more threads than the budget while the context is open."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(n_threads())
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

@@ -1,0 +1,259 @@
+"""From choices of clusters to superpixels in one piece.
+
+The pixels of a cluster lie within 3 x 3 cells, so whether they hang together is a local
+matter. The largest 4-connected component of each cluster keeps its id (on a tie the one whose
+first pixel comes first in raster order). The pixels of all other components are given away
+from their rims inwards: in each of 2 * step rounds, a pixel that touches superpixels joins the
+one that holds most of its four neighbours (on a tie the lowest id). In noise, where fragments
+lie among fragments, this leaves no splinters. Pixels that no superpixel reached, which takes a
+mask around them, become superpixels of their own, numbered after their first pixel.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+from napari_del._threads import n_threads, parallel_for
+from napari_del.superpixels._slic_cpu import MASKED
+from napari_del.superpixels.grid import Grid
+
+__all__ = ["connect"]
+
+
+@njit(nogil=True, cache=True)
+def _cluster_ids(start, stop, choices, step, columns, ids):
+    """Write the id of the chosen cluster, 1 + its cell's index, and 0 where masked."""
+    width = choices.shape[1]
+    for y in range(start, stop):
+        base = (y // step) * columns + 1
+        for x in range(width):
+            k = np.int32(choices[y, x])
+            if k == MASKED:
+                ids[y, x] = 0
+            else:
+                ids[y, x] = base + x // step + (k // 3 - 1) * columns + k % 3 - 1
+
+
+@njit(nogil=True, cache=True)
+def _root(parent, p):
+    while parent[p] != p:
+        parent[p] = parent[parent[p]]
+        p = parent[p]
+    return p
+
+
+@njit(nogil=True, cache=True)
+def _join(parent, p, q):
+    p = _root(parent, p)
+    q = _root(parent, q)
+    if p < q:
+        parent[q] = p
+    else:
+        parent[p] = q
+
+
+@njit(nogil=True, cache=True)
+def _components(start, stop, ids, width, parent):
+    """Connect pixels of rows `start` to `stop`; the root of a component is its first pixel."""
+    for y in range(start, stop):
+        for x in range(width):
+            p = y * width + x
+            here = ids[p]
+            left = x > 0 and ids[p - 1] == here
+            parent[p] = parent[p - 1] if left else p
+            if y > start and ids[p - width] == here:
+                if not left:
+                    parent[p] = _root(parent, p - width)
+                elif ids[p - width - 1] != here:
+                    _join(parent, p, p - width)
+
+
+@njit(nogil=True, cache=True)
+def _components_across(y, ids, width, parent):
+    """Connect row `y` to the row above it."""
+    for p in range(y * width, (y + 1) * width):
+        if ids[p] == ids[p - width]:
+            _join(parent, p, p - width)
+
+
+@njit(nogil=True, cache=True)
+def _flatten(start, stop, parent):
+    for p in range(start, stop):
+        q = p
+        while parent[q] != q:
+            q = parent[q]
+        parent[p] = q
+
+
+@njit(nogil=True, cache=True)
+def _fragments(ids, parent, n_cells):
+    """First pixels of the components that do not keep their id."""
+    pieces = np.zeros(n_cells + 1, np.int32)
+    n_extra = 0
+    for p in range(ids.size):
+        if parent[p] == p and ids[p] > 0:
+            pieces[ids[p]] += 1
+            if pieces[ids[p]] == 2:
+                n_extra += 2
+            elif pieces[ids[p]] > 2:
+                n_extra += 1
+    # Sizes are needed only where an id has several components.
+    roots = np.empty(n_extra, np.int32)
+    slot = np.empty(0, np.int32)
+    if n_extra > 0:
+        slot = np.full(ids.size, -1, np.int32)
+    n = 0
+    for p in range(ids.size):
+        if n_extra > 0 and parent[p] == p and ids[p] > 0 and pieces[ids[p]] > 1:
+            roots[n] = p
+            slot[p] = n
+            n += 1
+    sizes = np.zeros(n_extra, np.int64)
+    for p in range(ids.size):
+        if n_extra > 0 and pieces[ids[p]] > 1:
+            sizes[slot[parent[p]]] += 1
+    kept = np.full(n_cells + 1, -1, np.int32)
+    for r in range(n_extra):  # in raster order, so that only a larger component takes over
+        u = ids[roots[r]]
+        if kept[u] < 0 or sizes[r] > sizes[kept[u]]:
+            kept[u] = r
+    fragments = np.empty(n_extra, np.int32)
+    n = 0
+    for r in range(n_extra):
+        if kept[ids[roots[r]]] != r:
+            fragments[n] = roots[r]
+            n += 1
+    return fragments[:n]
+
+
+@njit(nogil=True, cache=True)
+def _dissolve(fragments, ids, parent, step, height, width, n_cells):
+    """Give the pixels of fragments to the superpixels around them; `ids` is changed."""
+    is_fragment = np.zeros(ids.size if fragments.size else 0, np.bool_)
+    for f in fragments:
+        is_fragment[f] = True
+    n = 0
+    for p in range(is_fragment.size):
+        if is_fragment[parent[p]]:
+            n += 1
+    pixels = np.empty(n, np.int32)
+    n = 0
+    for p in range(is_fragment.size):
+        if is_fragment[parent[p]]:
+            pixels[n] = p
+            n += 1
+    cluster = ids[pixels]
+    for p in pixels:
+        ids[p] = -1
+    given = np.empty(n, np.int32)
+    beside = np.empty(4, np.int32)
+    for _ in range(2 * step):
+        if n == 0:
+            break
+        for s in range(n):
+            p = pixels[s]
+            y = p // width
+            x = p - y * width
+            beside[0] = ids[p - width] if y > 0 else 0
+            beside[1] = ids[p - 1] if x > 0 else 0
+            beside[2] = ids[p + 1] if x < width - 1 else 0
+            beside[3] = ids[p + width] if y < height - 1 else 0
+            best = np.int32(-1)
+            most = 0
+            for a in range(4):
+                if beside[a] > 0:
+                    votes = 0
+                    for b in range(4):
+                        if beside[b] == beside[a]:
+                            votes += 1
+                    if votes > most or (votes == most and beside[a] < best):
+                        most = votes
+                        best = beside[a]
+            given[s] = best
+        left = 0
+        for s in range(n):
+            if given[s] > 0:
+                ids[pixels[s]] = given[s]
+            else:
+                pixels[left] = pixels[s]
+                cluster[left] = cluster[s]
+                left += 1
+        n = left
+    # What no superpixel reached: pieces of one cluster become superpixels of their own.
+    for s in range(n):
+        ids[pixels[s]] = -cluster[s]
+    stack = np.empty(n, np.int32)
+    for s in range(n):
+        first = pixels[s]
+        if ids[first] > 0:
+            continue
+        mine = ids[first]
+        number = np.int32(n_cells + 1 + first)
+        ids[first] = number
+        stack[0] = first
+        depth = 1
+        while depth > 0:
+            depth -= 1
+            p = stack[depth]
+            y = p // width
+            x = p - y * width
+            for side in range(4):
+                if side == 0 and y > 0:
+                    q = p - width
+                elif side == 1 and x > 0:
+                    q = p - 1
+                elif side == 2 and x < width - 1:
+                    q = p + 1
+                elif side == 3 and y < height - 1:
+                    q = p + width
+                else:
+                    continue
+                if ids[q] == mine:
+                    ids[q] = number
+                    stack[depth] = q
+                    depth += 1
+
+
+def connect(choices: NDArray[np.uint8], grid: Grid) -> NDArray[np.int32]:
+    """Number clusters and make each of them one 4-connected superpixel.
+
+    Parameters
+    ----------
+    choices : ndarray of uint8, shape (Y, X)
+        Choice of each pixel among the clusters around its cell; 255 where masked.
+    grid : Grid
+        Grid of seeds.
+
+    Returns
+    -------
+    ndarray of int32, shape (Y, X)
+        Ids: 1 + index of the cell in raster order; above the number of cells for pixels cut
+        off from every such superpixel; 0 where masked.
+    """
+    height, width = choices.shape
+    shaped = np.empty(choices.shape, np.int32)
+    rows = max(1, 2**15 // width)
+    parallel_for(
+        lambda a, b: _cluster_ids(a, b, choices, grid.step, grid.columns, shaped),
+        height,
+        grain=rows,
+    )
+    ids = shaped.reshape(-1)
+    parent = np.empty(ids.size, np.int32)
+    band = max(rows, -(-height // (4 * n_threads())))
+    tops = range(0, height, band)
+    parallel_for(
+        lambda a, b: [
+            _components(tops[t], min(tops[t] + band, height), ids, width, parent)
+            for t in range(a, b)
+        ],
+        len(tops),
+    )
+    for top in tops[1:]:
+        _components_across(top, ids, width, parent)
+    parallel_for(lambda a, b: _flatten(a, b, parent), ids.size, grain=2**15)
+    fragments = _fragments(ids, parent, grid.n_cells)
+    _dissolve(fragments, ids, parent, grid.step, height, width, grid.n_cells)
+    return shaped
