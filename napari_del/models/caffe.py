@@ -102,6 +102,8 @@ def _state_dict(layers: Layers, path: Path) -> dict[str, Array]:
 
     from napari_del.models.vgg16 import HEADS, DelVgg16
 
+    factors = {head.source.replace("conv", "upsample"): head.factor for head in HEADS}
+    _check_upsampling(layers, factors, path)
     with torch.device("meta"):  # shapes only
         network = DelVgg16()
     state: dict[str, Array] = {}
@@ -109,8 +111,6 @@ def _state_dict(layers: Layers, path: Path) -> dict[str, Array]:
         expected = {name: tuple(value.shape) for name, value in module.named_parameters()}
         for name, blob in _pick(layers, layer, expected, path).items():
             state[f"{layer}.{name}"] = blob
-    factors = {head.source.replace("conv", "upsample"): head.factor for head in HEADS}
-    _check_upsampling(layers, factors, path)
     return state
 
 
