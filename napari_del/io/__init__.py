@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from napari_del.io._pictures import write_png
 from napari_del.io.images import Image, ImageMetadata, read_image, read_mask
 from napari_del.io.labels import write_labels
 from napari_del.io.outputs import check_output, replacing
@@ -14,4 +15,5 @@ __all__ = [
     "read_mask",
     "replacing",
     "write_labels",
+    "write_png",
 ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,8 +17,9 @@ from PIL import ImageOps
 
 from napari_del.io._image import Image
 from napari_del.io._nodata import combine, valid_pixels
+from napari_del.io.outputs import check_output, replacing
 
-__all__ = ["read_picture"]
+__all__ = ["read_picture", "write_png"]
 
 _lock = threading.Lock()
 
@@ -78,6 +80,31 @@ def _read_16_bit_colour(path: Path, *, nodata: float | None) -> Image:
     return _image(
         data[..., 0] if data.shape[-1] == 2 else data[..., :-1], data[..., -1] > 0, nodata
     )
+
+
+def write_png(
+    path: str | os.PathLike[str], picture: npt.NDArray[np.uint8], *, overwrite: bool = False
+) -> None:
+    """Write a picture as a PNG file.
+
+    Parameters
+    ----------
+    path : path-like
+        File to write, with suffix ``.png``.
+    picture : ndarray of uint8
+        Shape (Y, X) or (Y, X, 3).
+    overwrite : bool
+        Whether a file that exists is replaced.
+
+    Raises
+    ------
+    OutputError
+        If the file exists and `overwrite` is not set, has another suffix or cannot be
+        written. Nothing is left behind then.
+    """
+    path = check_output(path, (".png",), overwrite=overwrite)
+    with replacing(path, overwrite=overwrite) as temporary:
+        PillowImage.fromarray(picture).save(temporary, format="PNG")
 
 
 @contextmanager
