@@ -99,7 +99,7 @@ def _checked_weights(weights: ArrayLike) -> NDArray[np.uint32]:
 def _first_bad_edge(edges: NDArray[np.integer], n: int) -> int:
     last_u, last_v = -1, -1
     for e in range(edges.shape[0]):
-        u, v = np.int64(edges[e, 0]), np.int64(edges[e, 1])
+        u, v = int(np.int64(edges[e, 0])), int(np.int64(edges[e, 1]))
         if not 0 <= u < v < n or u < last_u or (u == last_u and v <= last_v):
             return e
         last_u, last_v = u, v

@@ -1,8 +1,8 @@
 """A priority queue of edges by exact mean, for use inside kernels.
 
-The mean weight of a border is the fraction total / count. It is kept as quotient and
+The mean weight of a border is the fraction total / length. It is kept as quotient and
 remainder, so that two means compare exactly in 64 bits: first the quotients, then the
-fractions ``remainder / count`` by cross-multiplication, both factors below 2**31. Equal means
+fractions ``remainder / length`` by cross-multiplication, both factors below 2**31. Equal means
 are ordered by the smallest number among the original edges that make up the border.
 """
 
@@ -22,7 +22,7 @@ class Keys(NamedTuple):
 
     quotient: NDArray[np.uint32]  # (m,)
     remainder: NDArray[np.int32]  # (m,)
-    count: NDArray[np.int32]  # (m,)
+    length: NDArray[np.int32]  # (m,) denominator of the fraction
     original: NDArray[np.int32]  # (m,) smallest original edge
 
 
@@ -39,11 +39,11 @@ def new_keys(weights: NDArray[np.uint32]) -> Keys:
 
 
 @njit(nogil=True, cache=True)
-def set_key(keys: Keys, e: int, total: int, count: int, original: int) -> None:
+def set_key(keys: Keys, e: int, total: int, length: int, original: int) -> None:
     """Set the key of edge `e`, which must not be in the heap."""
-    keys.quotient[e] = total // count
-    keys.remainder[e] = total % count
-    keys.count[e] = count
+    keys.quotient[e] = total // length
+    keys.remainder[e] = total % length
+    keys.length[e] = length
     keys.original[e] = original
 
 
@@ -51,12 +51,12 @@ def set_key(keys: Keys, e: int, total: int, count: int, original: int) -> None:
 def less(keys: Keys, e: int, f: int) -> bool:
     """Whether edge `e` comes before edge `f`."""
     if keys.quotient[e] != keys.quotient[f]:
-        return keys.quotient[e] < keys.quotient[f]
-    left = np.int64(keys.remainder[e]) * np.int64(keys.count[f])
-    right = np.int64(keys.remainder[f]) * np.int64(keys.count[e])
+        return bool(keys.quotient[e] < keys.quotient[f])
+    left = np.int64(keys.remainder[e]) * np.int64(keys.length[f])
+    right = np.int64(keys.remainder[f]) * np.int64(keys.length[e])
     if left != right:
-        return left < right
-    return keys.original[e] < keys.original[f]
+        return bool(left < right)
+    return bool(keys.original[e] < keys.original[f])
 
 
 @njit(nogil=True, cache=True)
@@ -100,4 +100,5 @@ def pop(heap: NDArray[np.int32], length: int, keys: Keys) -> int:
     """Take the first edge out of a heap of `length` edges; returns the steps taken."""
     if length == 1:
         return 1
-    return sift_down(heap, length - 1, keys, heap[length - 1])
+    steps: int = sift_down(heap, length - 1, keys, heap[length - 1])
+    return steps

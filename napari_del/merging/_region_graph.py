@@ -103,7 +103,7 @@ def slot_of(table: NDArray[np.int32], a: int, b: int) -> int:
     key ^= key >> np.uint64(32)
     key *= np.uint64(0xD6E8FEB86659FD93)
     key ^= key >> np.uint64(32)
-    return np.int64(key & np.uint64(table.size - 1))
+    return int(np.int64(key & np.uint64(table.size - 1)))
 
 
 @njit(nogil=True, cache=True)

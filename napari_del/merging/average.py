@@ -135,7 +135,7 @@ def _merge(
     while True:
         # Bring both fronts to edges that are there and whose keys are up to date.
         while position < m:
-            e = order[position]
+            e = int(order[position])
             if graph.region[2 * e] >= 0:
                 if not changed[e]:
                     break
@@ -146,7 +146,7 @@ def _merge(
             position += 1
             steps += 1
         while waiting > 0:
-            e = np.int64(heap[0])
+            e = int(heap[0])
             if graph.region[2 * e] < 0:
                 steps += pop(heap, waiting, keys)
                 waiting -= 1
@@ -157,9 +157,9 @@ def _merge(
             else:
                 break
         if position < m and (waiting == 0 or less(keys, order[position], heap[0])):
-            e = order[position]
+            e = int(order[position])
         elif waiting > 0:
-            e = np.int64(heap[0])
+            e = int(heap[0])
         else:
             return steps
 
@@ -182,13 +182,13 @@ def _merge(
             steps += table.size + m
             table = new_table(graph, live)
             used = live
-        h = np.int64(graph.first[gone])
+        h = int(graph.first[gone])
         while h >= 0:
-            following = np.int64(graph.following[h])
+            following = int(graph.following[h])
             slot, probes = look_up(graph, table, kept, graph.region[h ^ 1])
             steps += probes
             e = h >> 1
-            f = np.int64(table[slot])
+            f = int(table[slot])
             if f < 0:
                 used += 1
             elif less(keys, f, e):

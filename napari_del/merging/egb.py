@@ -32,13 +32,13 @@ def egb(
     *,
     order: ArrayLike | None = None,
 ) -> NDArray[np.int32]:
-    """Merge along single edges, in their total order, where the adaptive threshold allows it.
+    """Merge along single edges, in order of weight, where the adaptive threshold allows it.
 
     Regions A and B join at an edge of weight w if
 
         w <= min(Int(A) + k / |A|, Int(B) + k / |B|)
 
-    where Int is the largest weight along which the region has grown, \\|.\\| its number of
+    where Int(A) is the largest weight along which A has grown, ``|A|`` its number of
     superpixels, and ``k = threshold / (1 - threshold)`` in the unit of the weights.
 
     Parameters

@@ -72,10 +72,10 @@ def from_fixed(weights: ArrayLike) -> NDArray[np.float64]:
     >>> int(to_fixed(from_fixed(12345)))
     12345
     """
-    w = np.asarray(weights, dtype=np.float64)
-    d = w / ONE
-    # The quotient may be rounded down, and floor would then give the integer below.
-    return np.where(d * ONE < w, np.nextafter(d, 1), d)
+    # Dividing by 2**32 - 1 and multiplying by it gives every one of the 2**32 integers back,
+    # without rounding to the one below, which is not so for divisors in general.
+    d: NDArray[np.float64] = np.asarray(weights, dtype=np.float64) / ONE
+    return d
 
 
 def threshold_to_fixed(threshold: float) -> int:

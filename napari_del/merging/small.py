@@ -114,9 +114,9 @@ def _join(
             continue
         if not wins(a, size[a], b, size[b]):
             a, b = b, a
-        n_small -= np.int64(size[a] < min_size) + np.int64(size[b] < min_size)
+        n_small -= int(size[a] < min_size) + int(size[b] < min_size)
         parent[b] = a
         size[a] += size[b]
-        n_small += np.int64(size[a] < min_size)
+        n_small += int(size[a] < min_size)
     for i in range(n):
         parent[i] = find(parent, i)
