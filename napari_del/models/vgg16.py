@@ -157,6 +157,8 @@ class DelVgg16(nn.Module):
     output_stride: ClassVar[int] = 1
     embedding_dim: ClassVar[int] = 64
     has_boundary: ClassVar[bool] = False
+    core: ClassVar[int] = 256
+    margin: ClassVar[int] = 96
 
     mean: Tensor
 

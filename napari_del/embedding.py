@@ -1,0 +1,274 @@
+"""Networks in canonical windows, pooled over superpixels in fixed point.
+
+A convolution's last bits depend on the shape it runs on. So a network only ever runs on the
+windows of one grid that follows from the shape of the whole image: cores of a fixed size, each
+with a margin of context, all origins and sides multiples of the network's largest stride. What
+the image lacks to a multiple is filled by reflection. The output is quantised to integers
+before anything is summed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+from napari_del._threads import limit_torch, parallel_for
+from napari_del.graph import BOUNDARY_SCALE, Nodes
+from napari_del.normalise import UNIT, NormalisedImage
+
+if TYPE_CHECKING:
+    import torch
+
+    from napari_del.models import Network
+
+__all__ = [
+    "EMBEDDING_SCALE",
+    "Pooled",
+    "Window",
+    "canonical_windows",
+    "embed",
+    "mean_color",
+    "run_window",
+]
+
+# Fixed point of embeddings: 1.0 becomes this; values beyond +-16 are clipped.
+EMBEDDING_SCALE = 2**11
+# Units of CIELAB that count as a distance of 1 between mean colours.
+MEAN_COLOR_UNIT = 20
+
+Progress = Callable[[str, int, int], None]
+
+
+@dataclass(frozen=True)
+class Window:
+    """One run of the network.
+
+    Attributes
+    ----------
+    core : tuple of slice
+        Rows and columns of the image whose output is used.
+    extent : tuple of slice
+        Rows and columns that the network sees; they may end beyond the image.
+    """
+
+    core: tuple[slice, slice]
+    extent: tuple[slice, slice]
+
+
+def canonical_windows(
+    shape: tuple[int, int], *, core: int, margin: int, stride: int
+) -> list[Window]:
+    """Windows that cover an image of `shape`, in raster order.
+
+    Parameters
+    ----------
+    shape : tuple of int
+        Image shape (Y, X).
+    core, margin : int
+        Sides of a core and the context around it in pixels, multiples of `stride`.
+    stride : int
+        Largest stride of the network.
+
+    Returns
+    -------
+    list of Window
+        Their cores cover each pixel once.
+    """
+
+    def axis(length: int) -> list[tuple[slice, slice]]:
+        padded = -(-length // stride) * stride
+        return [
+            (
+                slice(start, min(start + core, length)),
+                slice(max(0, start - margin), min(start + core + margin, padded)),
+            )
+            for start in range(0, length, core)
+        ]
+
+    return [
+        Window((y_core, x_core), (y_extent, x_extent))
+        for y_core, y_extent in axis(shape[0])
+        for x_core, x_extent in axis(shape[1])
+    ]
+
+
+def _cut(image: NDArray[np.uint8], window: Window) -> NDArray[np.uint8]:
+    """Pixels of the window's extent, reflected where the image ends."""
+    part = image[window.extent]
+    lack = [
+        (0, extent.stop - extent.start - length)
+        for extent, length in zip(window.extent, part.shape[:2], strict=True)
+    ]
+    return np.pad(part, [*lack, (0, 0)], mode="reflect") if any(b for _, b in lack) else part
+
+
+def run_window(
+    network: Network, display: NDArray[np.uint8], window: Window, device: torch.device
+) -> tuple[NDArray[np.int16], NDArray[np.uint16] | None]:
+    """Run a network on one window and quantise the output of its core.
+
+    Parameters
+    ----------
+    network : Network
+        Network on `device`, in evaluation mode.
+    display : ndarray of uint8, shape (Y, X, 3)
+        The whole image.
+    window : Window
+        One of `canonical_windows`.
+    device : torch.device
+        Where to compute.
+
+    Returns
+    -------
+    embedding : ndarray of int16, shape (H, W, D)
+        In units of ``1 / EMBEDDING_SCALE``, at the network's output stride.
+    boundary : ndarray of uint16, shape (H, W), or None
+        Boundary probability in units of ``1 / BOUNDARY_SCALE``.
+    """
+    import torch
+
+    s = network.output_stride
+    inner = tuple(
+        slice((core.start - extent.start) // s, -(-(core.stop - extent.start) // s))
+        for core, extent in zip(window.core, window.extent, strict=True)
+    )
+    with torch.inference_mode():
+        x = torch.from_numpy(np.ascontiguousarray(_cut(display, window))).to(device)
+        # (Y, X, C) in memory is what PyTorch calls channels last, its fastest order here.
+        embedding, logits = network(x.permute(2, 0, 1)[None].float())
+        embedding = embedding[0, :, inner[0], inner[1]].permute(1, 2, 0)
+        fixed = (embedding * EMBEDDING_SCALE).round_().clamp_(-32768, 32767).to(torch.int16)
+        boundary = None
+        if logits is not None:
+            probability = torch.sigmoid(logits[0, 0, inner[0], inner[1]])
+            boundary = (probability * BOUNDARY_SCALE).round_().to(torch.int32)
+    return (
+        fixed.contiguous().cpu().numpy(),
+        None if boundary is None else boundary.cpu().numpy().astype(np.uint16),
+    )
+
+
+@njit(nogil=True, cache=True)
+def _pool(start, stop, image, embedding, stride, sums):
+    """Add channels `start` to `stop` of all pixels to the sums of their nodes."""
+    height, width = image.shape
+    for i in range(embedding.shape[0]):
+        for j in range(embedding.shape[1]):
+            x1 = min((j + 1) * stride, width)
+            node = np.int32(0)
+            count = 0
+            for y in range(i * stride, min((i + 1) * stride, height)):
+                for x in range(j * stride, x1):
+                    if image[y, x] == node:
+                        count += 1
+                    else:
+                        if node > 0:
+                            for c in range(start, stop):
+                                sums[node - 1, c] += np.int64(count) * embedding[i, j, c]
+                        node = image[y, x]
+                        count = 1
+            if node > 0:
+                for c in range(start, stop):
+                    sums[node - 1, c] += np.int64(count) * embedding[i, j, c]
+
+
+@dataclass(frozen=True)
+class Pooled:
+    """What a model says of superpixels.
+
+    Attributes
+    ----------
+    sums : ndarray of int64, shape (n, D)
+        Embedding in units of ``1 / scale``, summed over the pixels of each node.
+    scale : int
+        Fixed point of `sums`.
+    boundary : ndarray of uint16, shape (ceil(Y / stride), ceil(X / stride)), or None
+        Boundary probability in units of ``1 / BOUNDARY_SCALE``.
+    stride : int
+        Pixels of the image for one of `boundary`.
+    """
+
+    sums: NDArray[np.int64]
+    scale: int
+    boundary: NDArray[np.uint16] | None
+    stride: int
+
+    def means(self, sizes: NDArray[np.int64]) -> NDArray[np.float32]:
+        """Mean embedding of each node, shape (n, D), for nodes of `sizes` pixels."""
+        mean = self.sums / (sizes[:, np.newaxis] * float(self.scale))
+        return mean.astype(np.float32)
+
+
+def mean_color(normalised: NormalisedImage, nodes: Nodes) -> Pooled:
+    """Mean colour (or channel values) of each node as its embedding, without a network."""
+    labels = nodes.image.reshape(-1)
+    # Sums of int16 values stay far below 2**53, where 64-bit floats count exactly.
+    sums = np.stack(
+        [
+            np.bincount(labels, weights=plane.reshape(-1), minlength=nodes.ids.size + 1)[1:]
+            for plane in normalised.features
+        ],
+        axis=1,
+    )
+    return Pooled(sums.astype(np.int64), UNIT * MEAN_COLOR_UNIT, None, 1)
+
+
+def embed(
+    normalised: NormalisedImage,
+    nodes: Nodes,
+    network: Network,
+    device: torch.device,
+    progress: Progress,
+) -> Pooled:
+    """Run a network over the whole image and sum its output over superpixels.
+
+    Parameters
+    ----------
+    normalised : NormalisedImage
+        The image.
+    nodes : Nodes
+        Its superpixels.
+    network : Network
+        Network on `device`, in evaluation mode.
+    device : torch.device
+        Where to compute.
+    progress : callable
+        Called as ``progress("embedding", done, total)`` after each window.
+
+    Returns
+    -------
+    Pooled
+        Sums over each node, and the boundary map.
+    """
+    shape = nodes.image.shape
+    s = network.output_stride
+    windows = canonical_windows(
+        (shape[0], shape[1]), core=network.core, margin=network.margin, stride=network.stride
+    )
+    sums = np.zeros((nodes.ids.size, network.embedding_dim), np.int64)
+    boundary = (
+        np.zeros((-(-shape[0] // s), -(-shape[1] // s)), np.uint16)
+        if network.has_boundary
+        else None
+    )
+    progress("embedding", 0, len(windows))
+    with limit_torch():
+        for done, window in enumerate(windows, start=1):
+            embedding, probability = run_window(network, normalised.display, window, device)
+            image = nodes.image[window.core]
+            parallel_for(
+                lambda a, b, image=image, embedding=embedding: _pool(  # type: ignore[misc]
+                    16 * a, min(16 * b, sums.shape[1]), image, embedding, s, sums
+                ),
+                -(-sums.shape[1] // 16),
+            )
+            if boundary is not None and probability is not None:
+                y, x = (slice(c.start // s, -(-c.stop // s)) for c in window.core)
+                boundary[y, x] = probability
+            progress("embedding", done, len(windows))
+    return Pooled(sums, EMBEDDING_SCALE, boundary, s)

@@ -1,0 +1,266 @@
+"""The region adjacency graph of superpixels and the dissimilarity of neighbours.
+
+Superpixels are nodes, numbered from 0 in ascending order of id. Two of them are adjacent if a
+pixel of one is a 4-neighbour of a pixel of the other. Lengths and sums are integers, so that
+they add up in any order.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+from napari_del._threads import parallel_for
+from napari_del.merging import to_fixed
+
+__all__ = ["BOUNDARY_SCALE", "AdjacencyGraph", "Nodes", "adjacency", "dissimilarity", "number_nodes"]
+
+# Fixed point of boundary probabilities: 1.0 becomes this.
+BOUNDARY_SCALE = 2**15
+
+
+@dataclass(frozen=True)
+class Nodes:
+    """Superpixels as the nodes of a graph.
+
+    Attributes
+    ----------
+    image : ndarray of int32, shape (Y, X)
+        1 + node of each pixel, 0 where masked.
+    ids : ndarray of int32, shape (n,)
+        Superpixel id of each node, ascending.
+    sizes : ndarray of int64, shape (n,)
+        Pixels of each node.
+    """
+
+    image: NDArray[np.int32]
+    ids: NDArray[np.int32]
+    sizes: NDArray[np.int64]
+
+
+def number_nodes(superpixels: NDArray[np.int32]) -> Nodes:
+    """Number superpixels without gaps, in the order of their ids.
+
+    Parameters
+    ----------
+    superpixels : ndarray of int32, shape (Y, X)
+        Ids, 0 where masked.
+
+    Returns
+    -------
+    Nodes
+        Shares memory with `superpixels` where its ids have no gaps.
+    """
+    counts = np.bincount(superpixels.reshape(-1), minlength=1)
+    counts[0] = 0
+    ids = np.flatnonzero(counts).astype(np.int32)
+    sizes = counts[ids].astype(np.int64, copy=False)
+    if ids.size and ids[-1] == ids.size:
+        return Nodes(superpixels, ids, sizes)
+    number = np.zeros(counts.size, np.int32)
+    number[ids] = np.arange(1, ids.size + 1, dtype=np.int32)
+    return Nodes(number[superpixels], ids, sizes)
+
+
+@dataclass(frozen=True)
+class AdjacencyGraph:
+    """Edges between adjacent superpixels, sorted by their two nodes.
+
+    Attributes
+    ----------
+    edges : ndarray of int32, shape (m, 2)
+        Nodes u < v.
+    lengths : ndarray of int64, shape (m,)
+        Length of the common border: the number of pairs of 4-neighbours across it.
+    boundary_sums : ndarray of int64, shape (m,), or None
+        Boundary probability, summed over both pixels of each pair, in units of
+        ``1 / BOUNDARY_SCALE``.
+    """
+
+    edges: NDArray[np.int32]
+    lengths: NDArray[np.int64]
+    boundary_sums: NDArray[np.int64] | None
+
+    def boundary(self) -> NDArray[np.float64] | None:
+        """Mean boundary probability along each edge, shape (m,), or None."""
+        if self.boundary_sums is None:
+            return None
+        return self.boundary_sums / (2.0 * BOUNDARY_SCALE * np.maximum(self.lengths, 1))
+
+
+@njit(nogil=True, cache=True)
+def _count_pairs(image, offsets):
+    """Count pairs of neighbouring pixels by the lower of their nodes, into ``offsets[u + 1]``."""
+    height, width = image.shape
+    for y in range(height):
+        for x in range(width):
+            a = image[y, x]
+            if a == 0:
+                continue
+            if x + 1 < width:
+                b = image[y, x + 1]
+                if b != a and b != 0:
+                    offsets[min(a, b)] += 1
+            if y + 1 < height:
+                b = image[y + 1, x]
+                if b != a and b != 0:
+                    offsets[min(a, b)] += 1
+
+
+@njit(nogil=True, cache=True)
+def _fill_pairs(image, boundary, stride, position, other, weight):
+    """Write the higher node of each pair, and the boundary there, to the lower node's part."""
+    height, width = image.shape
+    with_boundary = boundary.size > 0
+    for y in range(height):
+        for x in range(width):
+            a = image[y, x]
+            if a == 0:
+                continue
+            for side in range(2):
+                y1 = y + side
+                x1 = x + 1 - side
+                if y1 >= height or x1 >= width:
+                    continue
+                b = image[y1, x1]
+                if b == a or b == 0:
+                    continue
+                u = min(a, b) - 1
+                p = position[u]
+                other[p] = max(a, b) - 1
+                if with_boundary:
+                    weight[p] = (
+                        boundary[y // stride, x // stride] + boundary[y1 // stride, x1 // stride]
+                    )
+                position[u] = p + 1
+
+
+@njit(nogil=True, cache=True)
+def _merge_pairs(start, stop, offsets, other, weight, lengths, sums, degree):
+    """Reduce the pairs of nodes `start` to `stop` to one entry a neighbour, sorted, in place."""
+    with_boundary = weight.size > 0
+    for u in range(start, stop):
+        first = offsets[u]
+        n = 0
+        for p in range(first, offsets[u + 1]):
+            v = other[p]
+            w = np.int64(weight[p]) if with_boundary else np.int64(0)
+            # Neighbours are few and mostly the one just met; entries stay sorted.
+            s = first + n
+            while s > first and other[s - 1] > v:
+                s -= 1
+            if s > first and other[s - 1] == v:
+                lengths[s - 1] += 1
+                sums[s - 1] += w
+                continue
+            for t in range(first + n, s, -1):
+                other[t] = other[t - 1]
+                lengths[t] = lengths[t - 1]
+                sums[t] = sums[t - 1]
+            other[s] = v
+            lengths[s] = 1
+            sums[s] = w
+            n += 1
+        degree[u] = n
+
+
+@njit(nogil=True, cache=True)
+def _gather(start, stop, offsets, starts, other, lengths, sums, edges, out_lengths, out_sums):
+    for u in range(start, stop):
+        for t in range(starts[u + 1] - starts[u]):
+            e = starts[u] + t
+            edges[e, 0] = u
+            edges[e, 1] = other[offsets[u] + t]
+            out_lengths[e] = lengths[offsets[u] + t]
+            out_sums[e] = sums[offsets[u] + t]
+
+
+def adjacency(
+    nodes: Nodes, boundary: NDArray[np.uint16] | None = None, *, stride: int = 1
+) -> AdjacencyGraph:
+    """Find all pairs of adjacent superpixels.
+
+    Parameters
+    ----------
+    nodes : Nodes
+        Superpixels.
+    boundary : ndarray of uint16, shape (at least Y / stride, X / stride), optional
+        Boundary probability in units of ``1 / BOUNDARY_SCALE``.
+    stride : int
+        Pixels of the image for one of `boundary`, in each direction.
+
+    Returns
+    -------
+    AdjacencyGraph
+        Edges, the lengths of common borders, and the sums of `boundary` along them.
+    """
+    n = nodes.ids.size
+    offsets = np.zeros(n + 1, np.int64)
+    _count_pairs(nodes.image, offsets)
+    np.cumsum(offsets, out=offsets)
+    n_pairs = int(offsets[-1])
+    other = np.empty(n_pairs, np.int32)
+    weight = np.empty(0 if boundary is None else n_pairs, np.int32)
+    probability = np.empty((0, 0), np.int32) if boundary is None else boundary
+    _fill_pairs(nodes.image, probability, stride, offsets[:-1].copy(), other, weight)
+    lengths = np.empty(n_pairs, np.int64)
+    sums = np.empty(n_pairs, np.int64)
+    degree = np.zeros(n, np.int64)
+    parallel_for(
+        lambda a, b: _merge_pairs(a, b, offsets, other, weight, lengths, sums, degree),
+        n,
+        grain=2**10,
+    )
+    starts = np.concatenate([[0], np.cumsum(degree)])
+    m = int(starts[-1])
+    edges = np.empty((m, 2), np.int32)
+    edge_lengths = np.empty(m, np.int64)
+    edge_sums = np.empty(m, np.int64)
+    parallel_for(
+        lambda a, b: _gather(
+            a, b, offsets, starts, other, lengths, sums, edges, edge_lengths, edge_sums
+        ),
+        n,
+        grain=2**12,
+    )
+    return AdjacencyGraph(edges, edge_lengths, None if boundary is None else edge_sums)
+
+
+@njit(nogil=True, cache=True)
+def _distances(start, stop, edges, embeddings, out):
+    for e in range(start, stop):
+        u, v = edges[e]
+        total = 0.0
+        for c in range(embeddings.shape[1]):
+            total += abs(np.float64(embeddings[u, c]) - np.float64(embeddings[v, c]))
+        out[e] = np.tanh(total / 2)
+
+
+def dissimilarity(
+    edges: NDArray[np.int32], embeddings: NDArray[np.float32]
+) -> NDArray[np.uint32]:
+    r"""Dissimilarity of adjacent superpixels, d = 1 - 2 / (1 + exp(||v_i - v_j||_1)).
+
+    Parameters
+    ----------
+    edges : ndarray of int32, shape (m, 2)
+        Pairs of nodes.
+    embeddings : ndarray of float32, shape (n, D)
+        Mean embedding of each node.
+
+    Returns
+    -------
+    ndarray of uint32, shape (m,)
+        Fixed point as in `napari_del.merging`: 0 to 2**32 - 1 for 0 to 1.
+
+    References
+    ----------
+    Liu et al., "DEL: Deep Embedding Learning for Efficient Image Segmentation", IJCAI 2018.
+    """
+    out = np.empty(edges.shape[0], np.float64)
+    # 1 - 2 / (1 + exp(x)) = tanh(x / 2), which keeps its digits where x is small.
+    parallel_for(lambda a, b: _distances(a, b, edges, embeddings, out), out.size, grain=2**12)
+    return to_fixed(out)

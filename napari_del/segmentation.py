@@ -1,0 +1,524 @@
+"""`segment`, and the `Segmentation` that it returns."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable, Sequence
+from functools import cached_property
+from os import PathLike
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numba import njit
+from numpy.typing import ArrayLike, NDArray
+
+from napari_del import merging
+from napari_del._threads import parallel_for
+from napari_del.embedding import embed, mean_color
+from napari_del.errors import ImageError, ParameterError
+from napari_del.graph import AdjacencyGraph, Nodes, adjacency, dissimilarity, number_nodes
+from napari_del.models import MEAN_COLOR, find_model, load_network, resolve_device
+from napari_del.normalise import normalise
+from napari_del.superpixels import DEFAULT_COMPACTNESS, check_step, slic_features
+
+if TYPE_CHECKING:
+    import torch
+
+__all__ = ["Segmentation", "load", "segment"]
+
+
+@njit(nogil=True, cache=True)
+def _look_up(start, stop, image, table, out):
+    for y in range(start, stop):
+        for x in range(image.shape[1]):
+            out[y, x] = table[image[y, x]]
+
+
+class Segmentation:
+    """Superpixels, their graph, and the regions at any threshold.
+
+    Made by `segment` and by `load`. Nothing is computed again when the threshold changes:
+    superpixels are stored once, and a look-up table maps them to regions.
+
+    Parameters
+    ----------
+    nodes : Nodes
+        Superpixels as nodes.
+    graph : AdjacencyGraph
+        Their adjacency.
+    embeddings : ndarray of float32, shape (n, D)
+        Mean embedding of each superpixel.
+    weights : ndarray of uint32, shape (m,)
+        Dissimilarity of each edge in fixed point.
+    default_thresholds : dict of float
+        Threshold to start with, for each linkage.
+    parameters : dict
+        What the segmentation was made with; plain values.
+    """
+
+    def __init__(
+        self,
+        nodes: Nodes,
+        graph: AdjacencyGraph,
+        embeddings: NDArray[np.float32],
+        weights: NDArray[np.uint32],
+        default_thresholds: dict[str, float],
+        parameters: dict[str, Any],
+    ) -> None:
+        self._nodes = nodes
+        self._graph = graph
+        self._embeddings = embeddings
+        self._d = weights
+        self._default_thresholds = default_thresholds
+        self._hierarchies: dict[str, merging.Hierarchy] = {}
+        self._orders: dict[str, NDArray[np.int64]] = {}
+        self.parameters = parameters
+
+    def __repr__(self) -> str:
+        y, x = self.shape
+        return (
+            f"<Segmentation of {y} x {x} pixels: {self.n_superpixels} superpixels, "
+            f"{len(self.edges)} edges, model {self.model}>"
+        )
+
+    @cached_property
+    def superpixels(self) -> NDArray[np.int32]:
+        """Superpixel id of each pixel, int32 (Y, X); 0 where masked."""
+        if self.n_superpixels and self.ids[-1] == self.n_superpixels:
+            return self._nodes.image
+        table = np.concatenate([np.zeros(1, np.int32), self.ids])
+        return self._apply(table, None)
+
+    @property
+    def ids(self) -> NDArray[np.int32]:
+        """Ids that occur in `superpixels`, ascending, int32 (n,): row i of every table is ids[i]."""
+        return self._nodes.ids
+
+    @property
+    def sizes(self) -> NDArray[np.int64]:
+        """Pixels of each superpixel, int64 (n,)."""
+        return self._nodes.sizes
+
+    @property
+    def embeddings(self) -> NDArray[np.float32]:
+        """Mean embedding of each superpixel, float32 (n, D)."""
+        return self._embeddings
+
+    @property
+    def edges(self) -> NDArray[np.int32]:
+        """Adjacent superpixels as rows u < v of the tables, sorted, int32 (m, 2)."""
+        return self._graph.edges
+
+    @property
+    def border_lengths(self) -> NDArray[np.int64]:
+        """Pairs of neighbouring pixels across each edge, int64 (m,)."""
+        return self._graph.lengths
+
+    @cached_property
+    def dissimilarity(self) -> NDArray[np.float64]:
+        """Dissimilarity d = 1 - 2 / (1 + exp(L1)) of each edge from 0 to 1, float64 (m,)."""
+        return merging.from_fixed(self._d)
+
+    @cached_property
+    def boundary(self) -> NDArray[np.float64] | None:
+        """Mean boundary probability along each edge, float64 (m,); None if the model has none."""
+        return self._graph.boundary()
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Image shape (Y, X)."""
+        y, x = self._nodes.image.shape
+        return y, x
+
+    @property
+    def n_superpixels(self) -> int:
+        """Number of superpixels, n."""
+        return int(self._nodes.ids.size)
+
+    @property
+    def model(self) -> str:
+        """Name of the model, or the path that was given for it."""
+        return str(self.parameters["model"])
+
+    def default_threshold(self, linkage: str = "average") -> float:
+        """Threshold that suits the model, from 0 to 1.
+
+        Parameters
+        ----------
+        linkage : str
+            "average", "del" or "egb".
+        """
+        return self._default_thresholds[_check_linkage(linkage)]
+
+    @cached_property
+    def _combined(self) -> NDArray[np.uint32]:
+        """Weights of `average` and `egb`: with a boundary channel, its geometric mean with d."""
+        boundary = self.boundary
+        if boundary is None:
+            return self._d
+        return merging.to_fixed(np.sqrt(self.dissimilarity * boundary))
+
+    def _weights(self, linkage: str) -> NDArray[np.uint32]:
+        return self._d if linkage == "del" else self._combined
+
+    def _order(self, linkage: str) -> NDArray[np.int64]:
+        kind = "d" if linkage == "del" or self.boundary is None else "combined"
+        if kind not in self._orders:
+            self._orders[kind] = merging.edge_order(self._weights(linkage))
+        return self._orders[kind]
+
+    def hierarchy(self, linkage: str = "average") -> merging.Hierarchy:
+        """Partitions at all thresholds, computed when first asked for.
+
+        Parameters
+        ----------
+        linkage : str
+            "average": regions join along the border that is weakest on average; with a model
+            that has a boundary channel, an edge weighs the geometric mean of the dissimilarity
+            and the boundary probability. "del": regions join along any edge whose
+            dissimilarity is within the threshold, as in the paper.
+
+        Returns
+        -------
+        napari_del.merging.Hierarchy
+            Over the rows of the tables.
+
+        Raises
+        ------
+        ParameterError
+            If the linkage is not known, or is "egb", whose partitions are not nested.
+        """
+        if _check_linkage(linkage) == "egb":
+            raise ParameterError(
+                "linkage 'egb' has no hierarchy, because its partitions are not nested: use "
+                "labels(threshold, 'egb'), or 'average' or 'del'"
+            )
+        if linkage not in self._hierarchies:
+            n, order = self.n_superpixels, self._order(linkage)
+            if linkage == "del":
+                tree = merging.spanning_forest(self.edges, self._d, n, order=order)
+            else:
+                tree = merging.average(
+                    self.edges, self._combined, self.border_lengths, n, order=order
+                )
+            self._hierarchies[linkage] = tree
+        return self._hierarchies[linkage]
+
+    def regions(
+        self,
+        threshold: float | None = None,
+        linkage: str = "average",
+        min_size: int = 0,
+        *,
+        min_superpixels: int = 0,
+    ) -> NDArray[np.int32]:
+        """Region of each superpixel, as the row of one that stands for it.
+
+        Parameters
+        ----------
+        threshold, linkage, min_size, min_superpixels
+            As for `labels`.
+
+        Returns
+        -------
+        ndarray of int32, shape (n,)
+            Row of the representative of each superpixel's region.
+        """
+        _check_linkage(linkage)
+        t = self.default_threshold(linkage) if threshold is None else threshold
+        if linkage == "egb":
+            rows = merging.egb(
+                self.edges, self._combined, self.n_superpixels, t, order=self._order(linkage)
+            )
+        else:
+            fixed = merging.threshold_to_fixed(t)
+            rows = self.hierarchy(linkage).cut(fixed)
+        for name, least, sizes in (
+            ("min_size", min_size, self.sizes),
+            ("min_superpixels", min_superpixels, None),
+        ):
+            if _check_count(name, least) > 1:
+                rows = merging.join_small(
+                    rows,
+                    self.edges,
+                    self._weights(linkage),
+                    np.ones(self.n_superpixels, np.int64) if sizes is None else sizes,
+                    least,
+                    order=self._order(linkage),
+                )
+        return rows
+
+    def labels(
+        self,
+        threshold: float | None = None,
+        linkage: str = "average",
+        min_size: int = 0,
+        *,
+        min_superpixels: int = 0,
+        sequential: bool = True,
+        out: NDArray[np.int32] | None = None,
+    ) -> NDArray[np.int32]:
+        """Label image of the regions at a threshold.
+
+        Parameters
+        ----------
+        threshold : float, optional
+            0 to 1; higher makes regions larger. By default the one that suits the model.
+        linkage : str
+            How regions merge: "average", "del" (the paper's) or "egb" (Felzenszwalb and
+            Huttenlocher's adaptive threshold), see `napari_del.merging`.
+        min_size : int
+            Regions of fewer pixels join a neighbour along their weakest edge.
+        min_superpixels : int
+            The same by number of superpixels, the paper's rule.
+        sequential : bool
+            If True, regions are numbered from 1 without gaps. If False, a region keeps the
+            number of its largest part, so that colours stay while the threshold changes.
+        out : ndarray of int32, shape (Y, X), optional
+            Array to write to.
+
+        Returns
+        -------
+        ndarray of int32, shape (Y, X)
+            Regions from 1; 0 where masked.
+
+        Raises
+        ------
+        ParameterError
+            If a parameter is out of range or `out` does not fit.
+        """
+        rows = self.regions(threshold, linkage, min_size, min_superpixels=min_superpixels)
+        numbers = merging.sequential(rows)[0] if sequential else rows + np.int32(1)
+        return self._apply(np.concatenate([np.zeros(1, np.int32), numbers]), out)
+
+    def _apply(
+        self, table: NDArray[np.int32], out: NDArray[np.int32] | None
+    ) -> NDArray[np.int32]:
+        """Image of ``table[1 + row]``, and ``table[0]`` where masked."""
+        if out is None:
+            out = np.empty(self.shape, np.int32)
+        elif out.shape != self.shape or out.dtype != np.int32:
+            raise ParameterError(
+                f"out has shape {out.shape} and dtype {out.dtype}; expected {self.shape} and int32"
+            )
+        image = self._nodes.image
+        parallel_for(
+            lambda a, b: _look_up(a, b, image, table, out),
+            self.shape[0],
+            grain=max(1, 2**16 // self.shape[1]),
+        )
+        return out
+
+    def n_regions(
+        self,
+        threshold: float | None = None,
+        linkage: str = "average",
+        min_size: int = 0,
+        *,
+        min_superpixels: int = 0,
+    ) -> int:
+        """Number of regions that `labels` would give with the same arguments."""
+        if linkage != "egb" and max(min_size, min_superpixels) <= 1:
+            t = self.default_threshold(linkage) if threshold is None else threshold
+            return self.hierarchy(linkage).n_regions(merging.threshold_to_fixed(t))
+        rows = self.regions(threshold, linkage, min_size, min_superpixels=min_superpixels)
+        return int(np.unique(rows).size)
+
+    def threshold_for(self, n_regions: int, linkage: str = "average") -> float:
+        """Threshold that gives a number of regions.
+
+        Parameters
+        ----------
+        n_regions : int
+            At least 1.
+        linkage : str
+            "average" or "del".
+
+        Returns
+        -------
+        float
+            The smallest threshold with at most `n_regions` regions; where no threshold gives
+            so few, because the image falls into separate parts, the one with the fewest.
+
+        Raises
+        ------
+        ParameterError
+            If `n_regions` is below 1, or the linkage has no hierarchy.
+        """
+        fixed = self.hierarchy(linkage).threshold_for(_check_count("n_regions", n_regions, 1))
+        return float(merging.from_fixed(fixed))
+
+    def save(self, path: str | PathLike[str], *, overwrite: bool = False) -> None:
+        """Write the segmentation to a folder in zarr format, to be read by `load`.
+
+        Parameters
+        ----------
+        path : path
+            Folder with suffix ``.zarr``.
+        overwrite : bool
+            Whether to replace what is there.
+
+        Raises
+        ------
+        OutputError
+            If the path exists, has another suffix or cannot be written.
+        """
+        from napari_del.io.store import write_segmentation
+
+        write_segmentation(path, self, overwrite=overwrite)
+
+
+def load(path: str | PathLike[str]) -> Segmentation:
+    """Read a segmentation that `Segmentation.save` wrote.
+
+    Parameters
+    ----------
+    path : path
+        Folder with suffix ``.zarr``.
+
+    Returns
+    -------
+    Segmentation
+        Equal to the one that was saved.
+
+    Raises
+    ------
+    ReadError
+        If there is none, or it is damaged.
+    """
+    from napari_del.io.store import read_segmentation
+
+    return read_segmentation(path)
+
+
+def _check_linkage(linkage: str) -> str:
+    if linkage not in merging.LINKAGES:
+        raise ParameterError(
+            f"linkage {linkage!r} is not known; expected one of {', '.join(merging.LINKAGES)}"
+        )
+    return linkage
+
+
+def _check_count(name: str, value: int, least: int = 0) -> int:
+    try:
+        number = operator.index(value)
+    except TypeError:
+        number = least - 1
+    if number < least:
+        raise ParameterError(f"{name} is {value!r}; expected a whole number of at least {least}")
+    return number
+
+
+def _silent(stage: str, done: int, total: int) -> None:
+    """Progress that nobody asked for."""
+
+
+def segment(
+    image: ArrayLike,
+    *,
+    model: str | PathLike[str] = "del-lite",
+    step: int = 8,
+    compactness: float = DEFAULT_COMPACTNESS,
+    channels: Sequence[int] | None = None,
+    mask: ArrayLike | None = None,
+    device: str | torch.device = "auto",
+    progress: Callable[[str, int, int], None] | None = None,
+) -> Segmentation:
+    """Segment an image into superpixels with embeddings, ready to be merged.
+
+    Parameters
+    ----------
+    image : array_like, shape (Y, X) or (Y, X, C)
+        numpy, dask or zarr array of any integer or floating dtype. Three channels are taken as
+        red, green and blue. A network sees one channel as grey and of more than three the
+        first three; superpixels see all.
+    model : str or path
+        Name of a model, see `list_models`, or a ``.safetensors`` file.
+    step : int
+        Distance of superpixels in pixels, 4 to 256.
+    compactness : float
+        Weight of distance against colour in the superpixels, see `slic`.
+    channels : sequence of int, optional
+        Channels to use, in this order; all by default.
+    mask : array_like of bool, shape (Y, X), optional
+        True where a pixel is segmented. Pixels that are NaN or infinite never are.
+    device : str or torch.device
+        "auto" for the GPU if there is one, "cpu", "cuda" or "cuda:N".
+    progress : callable, optional
+        Called as ``progress(stage, done, total)`` with the stages "normalise", "superpixels",
+        "embedding" and "graph" in turn, first with `done` 0, last with `done` equal to
+        `total`. An exception that it raises, such as `napari_del.errors.Cancelled`, ends the
+        run.
+
+    Returns
+    -------
+    Segmentation
+        Superpixels, embeddings and graph; its `labels` gives regions.
+
+    Raises
+    ------
+    NapariDelError
+        A subclass that names what is wrong with the image, a parameter, the model or the
+        device.
+
+    References
+    ----------
+    Liu et al., "DEL: Deep Embedding Learning for Efficient Image Segmentation", IJCAI 2018.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from napari_del import segment
+    >>> image = np.zeros((64, 96, 3), np.uint8)
+    >>> image[:, 48:] = (200, 50, 50)
+    >>> segmentation = segment(image, model="mean-color")
+    >>> np.unique(segmentation.labels(0.5))
+    array([1, 2], dtype=int32)
+    """
+    tell = _silent if progress is None else progress
+    # What can be wrong with the arguments is found before anything long starts.
+    step = check_step(step)
+    info = find_model(model)
+    # Without a network there is little for a GPU to do, and no need to load PyTorch.
+    where = None if info.name == MEAN_COLOR and device in ("auto", "cpu") else resolve_device(device)
+    network = None if info.name == MEAN_COLOR or where is None else load_network(info, where)
+
+    tell("normalise", 0, 1)
+    normalised = normalise(image, channels=channels, mask=mask)
+    if normalised.valid is not None and not normalised.valid.any():
+        raise ImageError("no pixel is left to segment: the mask and nodata exclude all of them")
+    tell("normalise", 1, 1)
+
+    tell("superpixels", 0, 1)
+    superpixels = slic_features(
+        normalised.features,
+        step=step,
+        compactness=compactness,
+        mask=normalised.valid,
+        device="cpu" if where is None else where,
+    )
+    nodes = number_nodes(superpixels)
+    tell("superpixels", 1, 1)
+
+    if network is None or where is None:
+        tell("embedding", 0, 1)
+        pooled = mean_color(normalised, nodes)
+        tell("embedding", 1, 1)
+    else:
+        pooled = embed(normalised, nodes, network, where, tell)
+
+    tell("graph", 0, 1)
+    graph = adjacency(nodes, pooled.boundary, stride=pooled.stride)
+    embeddings = pooled.means(nodes.sizes)
+    weights = dissimilarity(graph.edges, embeddings)
+    parameters = {
+        "model": str(model),
+        "step": step,
+        "compactness": float(compactness),
+        "channels": None if channels is None else [int(c) for c in channels],
+    }
+    segmentation = Segmentation(
+        nodes, graph, embeddings, weights, dict(info.default_thresholds), parameters
+    )
+    tell("graph", 1, 1)
+    return segmentation
