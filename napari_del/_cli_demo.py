@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 
 from napari_del._cli_progress import Reporter
-from napari_del._cli_run import Outputs, check_parameters, compute, describe
+from napari_del._cli_run import Outputs, compute, describe, load_program
 from napari_del._cli_segment import add_model_options
 from napari_del.errors import OutputError
 
@@ -54,16 +54,16 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 
 def run(arguments: argparse.Namespace) -> None:
     """Segment the picture."""
-    check_parameters(arguments)
+    reporter = Reporter()
+    with reporter.stage("load"):
+        load_program(arguments)
+        from napari_del import sample_data
     folder = Path(arguments.output)
     made = _make(folder)
-    reporter = Reporter()
     try:
         outputs = Outputs.check(
             folder / "labels.tif", folder / "overlay.png", overwrite=arguments.overwrite
         )
-        from napari_del import sample_data
-
         with reporter.stage("read"):
             image = getattr(sample_data, arguments.picture)()[0][0]
         reporter.line(
@@ -76,7 +76,10 @@ def run(arguments: argparse.Namespace) -> None:
         raise
     finally:
         reporter.clear()
-    reporter.line(f"all stages: {sum(reporter.seconds.values()):.2f} s")
+    reporter.line(
+        f"all stages: {sum(reporter.seconds.values()):.2f} s "
+        "(the first run on a machine also compiles)"
+    )
     reporter.line(
         f"""
 Look at {outputs.overlay}. Then try

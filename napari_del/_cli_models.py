@@ -18,7 +18,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         "models",
         help="list the models and whether their weights are installed",
         description="List the models: whether their weights are installed, the length of their "
-        "embeddings, their licence and what they are for.",
+        "embeddings (any: as many as the image has channels), their licence and what they are for.",
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -34,7 +34,7 @@ def run(arguments: argparse.Namespace) -> None:
         (
             model.name,
             "yes" if model.available else "no",
-            str(model.embedding_dim),
+            str(model.embedding_dim or "any"),
             model.licence,
             model.description,
         )

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from napari_del.io import ImageMetadata
     from napari_del.segmentation import Segmentation
 
-__all__ = ["Outputs", "check_parameters", "compute", "describe"]
+__all__ = ["Outputs", "compute", "describe", "load_program"]
 
 
 @dataclass(frozen=True)
@@ -61,8 +61,11 @@ class Outputs:
         )
 
 
-def check_parameters(arguments: argparse.Namespace) -> None:
-    """Check what can be checked without the image."""
+def load_program(arguments: argparse.Namespace) -> None:
+    """Import what takes long to import, and check what can be checked without the image."""
+    import napari_del.overlay
+    import napari_del.segmentation  # noqa: F401
+    from napari_del.models import find_model, resolve_device
     from napari_del.superpixels.grid import check_step
 
     check_step(arguments.step)
@@ -81,6 +84,9 @@ def check_parameters(arguments: argparse.Namespace) -> None:
         raise ParameterError(
             f"compactness is {arguments.compactness}; expected a number above 0, at most 1000"
         )
+    find_model(arguments.model)
+    if arguments.device not in ("auto", "cpu"):  # which are always there
+        resolve_device(arguments.device)
 
 
 def compute(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 
 from napari_del._cli_progress import Reporter
-from napari_del._cli_run import Outputs, check_parameters, compute, describe
+from napari_del._cli_run import Outputs, compute, describe, load_program
 
 __all__ = ["add_model_options", "add_parser"]
 
@@ -144,10 +144,10 @@ def run(arguments: argparse.Namespace) -> None:
         overwrite=arguments.overwrite,
         inputs=inputs,
     )
-    check_parameters(arguments)
-
     reporter = Reporter(quiet=arguments.quiet)
     try:
+        with reporter.stage("load"):
+            load_program(arguments)
         with reporter.stage("read"):
             image = read_image(
                 inputs[0],

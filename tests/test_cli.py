@@ -78,7 +78,7 @@ def test_segment_writes_what_the_library_computes(run, two_tone: np.ndarray) -> 
     expected = napari_del.segment(two_tone, model="mean-color").labels(0.3)
     np.testing.assert_array_equal(tifffile.imread("labels.tif"), expected)
     lines = out.splitlines()
-    stages = ["read", "normalise", "superpixels", "embedding", "graph", "merge", "write"]
+    stages = ["load", "read", "normalise", "superpixels", "embedding", "graph", "merge", "write"]
     assert [line.split()[0] for line in lines if line.endswith(" s")] == stages
     assert f"{expected.max()} regions" in lines[-1]
 
@@ -326,7 +326,7 @@ def test_no_command(fail) -> None:
 
 @pytest.mark.parametrize("done", [0, 1])
 @pytest.mark.parametrize(
-    "stage", ["read", "normalise", "superpixels", "embedding", "graph", "merge", "write"]
+    "stage", ["load", "read", "normalise", "superpixels", "embedding", "graph", "merge", "write"]
 )
 def test_ctrl_c_in_every_stage(
     folder: Path, capsys, monkeypatch: pytest.MonkeyPatch, stage: str, done: int
@@ -410,7 +410,7 @@ def test_ctrl_c_of_a_process(folder: Path) -> None:
         env=environment(),
     )
     assert process.stdout is not None
-    assert process.stdout.readline().startswith("read")
+    assert process.stdout.readline().startswith("load")
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=120)
     assert (process.returncode, err) == (130, "napari-del: error: interrupted\n")
