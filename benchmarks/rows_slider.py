@@ -18,7 +18,8 @@ def rows(options: Options) -> Iterator[Comparison]:
     side = 512 if options.quick else 2048
     segmentation = segment(natural_image(side, side), model="mean-color")
     out = np.empty(segmentation.shape, np.int32)
-    superpixels = segmentation.superpixels
+    # Converted beforehand to the type that NumPy indexes with.
+    superpixels = segmentation.superpixels.astype(np.intp)
     table = np.arange(superpixels.max() + 1, dtype=np.int32)
     random = np.random.default_rng(0)
     # From a few regions to nearly all superpixels, evenly on a logarithmic scale.
