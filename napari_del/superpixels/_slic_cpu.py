@@ -22,22 +22,26 @@ _STRIP = 512
 
 
 @njit(nogil=True, cache=True)
-def _initial_sums(start, stop, features, mask, step, offsets, sums):
-    """Sum each cell's own pixels under choice 4, as if each pixel had chosen its own cell."""
+def _begin(start, stop, features, mask, step, offsets, choices, sums):
+    """Let each pixel choose its own cell; where the image cuts a cell to less than half a step,
+    the cell before it, so that slivers get no seed of their own."""
     n_features, height, width = features.shape
     for i in range(start, stop):
         y0, y1 = i * step, min((i + 1) * step, height)
+        above = i > 0 and 2 * (y1 - y0) < step
         for j in range(sums.shape[1]):
             x0, x1 = j * step, min((j + 1) * step, width)
-            own = sums[i, j, 4]
+            before = j > 0 and 2 * (x1 - x0) < step
+            k = (1 if above else 4) - (1 if before else 0)
             for y in range(y0, y1):
                 for x in range(x0, x1):
                     if mask.size == 0 or mask[y, x]:
+                        choices[y, x] = k
                         for f in range(n_features):
-                            own[f] += features[f, y, x]
-                        own[n_features] += offsets[y - y0]
-                        own[n_features + 1] += offsets[x - x0]
-                        own[n_features + 2] += 1
+                            sums[i, j, k, f] += features[f, y, x]
+                        sums[i, j, k, n_features] += offsets[y - y0]
+                        sums[i, j, k, n_features + 1] += offsets[x - x0]
+                        sums[i, j, k, n_features + 2] += 1
 
 
 @njit(nogil=True, cache=True)
@@ -111,32 +115,10 @@ def _nearest(n, values, weights, constants, key, nearest):
 
 
 @njit(nogil=True, cache=True)
-def _sum_runs(n, values, choice, sums, i, j):
-    """Add `n` pixels of cell (i, j) to the sums of their choices, run by run of equal choices."""
-    n_values = values.shape[0]
-    p = 0
-    while p < n:
-        k = choice[p]
-        q = p + 1
-        while q < n and choice[q] == k:
-            q += 1
-        if k != MASKED:
-            # Views of arrays would cost more here than the sums do.
-            for v in range(n_values):
-                run = np.int64(0)
-                for x in range(p, q):
-                    run += values[v, x]
-                sums[i, j, k, v] += run
-            sums[i, j, k, n_values] += q - p
-        p = q
-
-
-@njit(nogil=True, cache=True)
 def _assign(
-    start, stop, features, mask, step, offsets, pitch, centres, counts, moved, choices, sums, strip,
-    last,
+    start, stop, features, step, offsets, pitch, centres, counts, moved, choices, sums, strip, last
 ):
-    """Let the pixels of cell rows `start` to `stop` choose, and sum them up by choice.
+    """Let the pixels of cell rows `start` to `stop` choose, and move those that change in the sums.
 
     Squared distances are compared without the square of the pixel's own values, which is the
     same for all candidates. `strip` gives their dtype and how many pixels to take at a time.
@@ -148,7 +130,6 @@ def _assign(
     values = np.empty((n_values, strip.size), strip.dtype)
     key = np.empty(strip.size, strip.dtype)
     nearest = np.empty(strip.size, strip.dtype)
-    choice = np.empty(strip.size, strip.dtype)
     weights = np.empty((9, n_values), strip.dtype)
     constants = np.empty(9, strip.dtype)
     for i in range(start, stop):
@@ -163,9 +144,6 @@ def _assign(
                 continue
             x0, x1 = j * step, min((j + 1) * step, width)
             w = x1 - x0
-            for k in range(9):
-                for v in range(n_values + 1):
-                    sums[i, j, k, v] = 0
             # The choice sits in the last four bits of the key, so that the least key belongs to
             # the nearest candidate and of equally near ones to that with the lowest id.
             for k in range(9):
@@ -205,17 +183,20 @@ def _assign(
                     _nearest_of_five(n, values, weights, constants, nearest)
                 else:
                     _nearest(n, values, weights, constants, key, nearest)
-                for p in range(n):
-                    choice[p] = nearest[p] & 15
                 p = 0
                 for y in range(top, bottom):
                     for x in range(x0, x1):
-                        if mask.size > 0 and not mask[y, x]:
-                            choice[p] = MASKED
-                        choices[y, x] = choice[p]
+                        old = choices[y, x]
+                        new = np.uint8(nearest[p] & 15)
+                        if new != old and old != MASKED:
+                            choices[y, x] = new
+                            if not last:
+                                for v in range(n_values):
+                                    sums[i, j, old, v] -= values[v, p]
+                                    sums[i, j, new, v] += values[v, p]
+                                sums[i, j, old, n_values] -= 1
+                                sums[i, j, new, n_values] += 1
                         p += 1
-                if not last:
-                    _sum_runs(n, values, choice, sums, i, j)
 
 
 def assign(
@@ -261,7 +242,7 @@ def assign(
 
     grain = max(1, 2**14 // (step * width) + 1)
     parallel_for(
-        lambda a, b: _initial_sums(a, b, features, inside, step, offsets, sums),
+        lambda a, b: _begin(a, b, features, inside, step, offsets, choices, sums),
         grid.rows,
         grain=grain,
     )
@@ -274,7 +255,7 @@ def assign(
         )
         parallel_for(
             lambda a, b: _assign(
-                a, b, features, inside, step, offsets, pitch, centres, counts, moved, choices,
+                a, b, features, step, offsets, pitch, centres, counts, moved, choices,
                 sums, strip, last,
             ),  # fmt: skip
             grid.rows,

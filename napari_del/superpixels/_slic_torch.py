@@ -80,13 +80,11 @@ def assign(
     inside = None if mask is None else torch.from_numpy(mask).to(device)
     cell = ((y // step)[:, None] * columns + (x // step)[None, :]).reshape(-1)
 
-    def sums(chosen: Tensor | None) -> tuple[Tensor, Tensor]:
+    def sums(chosen: Tensor) -> tuple[Tensor, Tensor]:
         """Sums of values and counts of each cluster, shapes (F + 2, rows, columns) and (...)."""
-        cluster, shift = cell, None
-        if chosen is not None:
-            choice = chosen.reshape(-1).long()
-            shift = torch.stack([choice // 3 - 1, choice % 3 - 1])
-            cluster = cell + shift[0] * columns + shift[1]
+        choice = chosen.reshape(-1).long()
+        shift = torch.stack([choice // 3 - 1, choice % 3 - 1])
+        cluster = cell + shift[0] * columns + shift[1]
         if inside is not None:
             keep = inside.reshape(-1)
             cluster = torch.where(keep, cluster, rows * columns)  # one bin more, for nothing
@@ -94,7 +92,7 @@ def assign(
         total = torch.zeros((n_features + 2, n_bins), dtype=torch.int64, device=device)
         for v in range(n_features + 2):
             amount = values[v].reshape(-1).long()
-            if shift is not None and v >= n_features:
+            if v >= n_features:
                 # Positions count from the pixel's own cell; make it the cluster's.
                 amount = amount - shift[v - n_features] * pitch
             total[v].index_add_(0, cluster, amount)
@@ -104,7 +102,10 @@ def assign(
             count[:-1].reshape(rows, columns),
         )
 
-    choice: Tensor | None = None
+    # Slivers at the border start in the cell before them.
+    above = (y // step > 0) & (2 * (height - y // step * step) < step)
+    before = (x // step > 0) & (2 * (width - x // step * step) < step)
+    choice = 4 - 3 * above[:, None].to(torch.uint8) - before[None, :].to(torch.uint8)
     centres = torch.zeros((n_features + 2, rows, columns), dtype=torch.int64, device=device)
     for _ in range(iterations):
         total, count = sums(choice)
@@ -131,9 +132,8 @@ def assign(
             nearest = torch.minimum(nearest, key)
         choice = (nearest & 15).to(torch.uint8)
         if inside is not None:
-            # A masked pixel chooses its own cell here, where it counts for nothing.
+            # A masked pixel may have found no candidate; its choice counts for nothing.
             choice = torch.where(inside, choice, 4)
-    assert choice is not None
     if inside is not None:
         choice = torch.where(inside, choice, MASKED)
     return choice.cpu().numpy()
