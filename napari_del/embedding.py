@@ -17,7 +17,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from napari_del._threads import limit_torch, parallel_for
+from napari_del._threads import limit_torch, n_threads, parallel_for
 from napari_del.graph import BOUNDARY_SCALE, Nodes
 from napari_del.normalise import UNIT, NormalisedImage
 
@@ -155,26 +155,56 @@ def run_window(
 
 @njit(nogil=True, cache=True)
 def _pool(start, stop, image, embedding, stride, sums):
-    """Add channels `start` to `stop` of all pixels to the sums of their nodes."""
+    """Add channels `start` to `stop` of all pixels to the sums of their nodes.
+
+    What follows in a row and belongs to one node is summed up on its own first, in 32 bits,
+    which 65,536 pixels of 16 bits cannot exceed.
+    """
     height, width = image.shape
+    run = np.zeros(stop - start, np.int32)
     for i in range(embedding.shape[0]):
+        y0, y1 = i * stride, min((i + 1) * stride, height)
+        current = np.int32(0)
+        length = 0
         for j in range(embedding.shape[1]):
-            x1 = min((j + 1) * stride, width)
-            node = np.int32(0)
-            count = 0
-            for y in range(i * stride, min((i + 1) * stride, height)):
-                for x in range(j * stride, x1):
-                    if image[y, x] == node:
-                        count += 1
-                    else:
-                        if node > 0:
-                            for c in range(start, stop):
-                                sums[node - 1, c] += np.int64(count) * embedding[i, j, c]
+            x0, x1 = j * stride, min((j + 1) * stride, width)
+            node = image[y0, x0]
+            uniform = True
+            for y in range(y0, y1):
+                for x in range(x0, x1):
+                    if image[y, x] != node:
+                        uniform = False
+            if not uniform or node != current or length > 32768:
+                if current > 0:
+                    for c in range(run.size):
+                        sums[current - 1, start + c] += run[c]
+                run[:] = 0
+                current = node if uniform else np.int32(0)
+                length = 0
+            if uniform:
+                weight = np.int32((y1 - y0) * (x1 - x0))
+                length += weight
+                for c in range(run.size):
+                    run[c] += weight * embedding[i, j, start + c]
+            else:
+                for y in range(y0, y1):
+                    for x in range(x0, x1):
                         node = image[y, x]
-                        count = 1
-            if node > 0:
-                for c in range(start, stop):
-                    sums[node - 1, c] += np.int64(count) * embedding[i, j, c]
+                        weight = np.int32(0)
+                        for v in range(y0, y1):
+                            for u in range(x0, x1):
+                                if image[v, u] == node:
+                                    if weight == 0 and (v < y or (v == y and u < x)):
+                                        weight = np.int32(-1)  # counted at that pixel
+                                    if weight >= 0:
+                                        weight += np.int32(1)
+                        if node > 0 and weight > 0:
+                            for c in range(start, stop):
+                                sums[node - 1, c] += weight * embedding[i, j, c]
+        if current > 0:
+            for c in range(run.size):
+                sums[current - 1, start + c] += run[c]
+        run[:] = 0
 
 
 @dataclass(frozen=True)
@@ -200,8 +230,14 @@ class Pooled:
 
     def means(self, sizes: NDArray[np.int64]) -> NDArray[np.float32]:
         """Mean embedding of each node, shape (n, D), for nodes of `sizes` pixels."""
-        mean = self.sums / (sizes[:, np.newaxis] * float(self.scale))
-        return mean.astype(np.float32)
+        means = np.empty(self.sums.shape, np.float32)
+
+        def divide(start: int, stop: int) -> None:
+            part = slice(start, stop)
+            means[part] = self.sums[part] / (sizes[part, np.newaxis] * float(self.scale))
+
+        parallel_for(divide, len(means), grain=1024)
+        return means
 
 
 def mean_color(normalised: NormalisedImage, nodes: Nodes) -> Pooled:
@@ -256,6 +292,8 @@ def embed(
         if network.has_boundary
         else None
     )
+    # Threads share the channels: each has columns of `sums` to itself.
+    share = -(-sums.shape[1] // n_threads())
     progress("embedding", 0, len(windows))
     with limit_torch():
         for done, window in enumerate(windows, start=1):
@@ -263,9 +301,9 @@ def embed(
             image = nodes.image[window.core]
             parallel_for(
                 lambda a, b, image=image, embedding=embedding: _pool(  # type: ignore[misc]
-                    16 * a, min(16 * b, sums.shape[1]), image, embedding, s, sums
+                    a * share, min(b * share, sums.shape[1]), image, embedding, s, sums
                 ),
-                -(-sums.shape[1] // 16),
+                -(-sums.shape[1] // share),
             )
             if boundary is not None and probability is not None:
                 y, x = (slice(c.start // s, -(-c.stop // s)) for c in window.core)
