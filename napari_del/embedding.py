@@ -154,7 +154,14 @@ def run_window(
 
 
 @njit(nogil=True, cache=True)
-def _pool(start, stop, image, embedding, stride, sums):
+def _pool(
+    start: int,
+    stop: int,
+    image: NDArray[np.int32],
+    embedding: NDArray[np.int16],
+    stride: int,
+    sums: NDArray[np.int64],
+) -> None:
     """Add channels `start` to `stop` of all pixels to the sums of their nodes.
 
     What follows in a row and belongs to one node is summed up on its own first, in 32 bits,
@@ -183,24 +190,24 @@ def _pool(start, stop, image, embedding, stride, sums):
                 length = 0
             if uniform:
                 weight = np.int32((y1 - y0) * (x1 - x0))
-                length += weight
+                length += (y1 - y0) * (x1 - x0)
                 for c in range(run.size):
                     run[c] += weight * embedding[i, j, start + c]
             else:
                 for y in range(y0, y1):
                     for x in range(x0, x1):
-                        node = image[y, x]
-                        weight = np.int32(0)
+                        here = image[y, x]
+                        share = np.int32(0)
                         for v in range(y0, y1):
                             for u in range(x0, x1):
-                                if image[v, u] == node:
-                                    if weight == 0 and (v < y or (v == y and u < x)):
-                                        weight = np.int32(-1)  # counted at that pixel
-                                    if weight >= 0:
-                                        weight += np.int32(1)
-                        if node > 0 and weight > 0:
+                                if image[v, u] == here:
+                                    if share == 0 and (v < y or (v == y and u < x)):
+                                        share = np.int32(-1)  # counted at that pixel
+                                    if share >= 0:
+                                        share += np.int32(1)
+                        if here > 0 and share > 0:
                             for c in range(start, stop):
-                                sums[node - 1, c] += weight * embedding[i, j, c]
+                                sums[here - 1, c] += share * embedding[i, j, c]
         if current > 0:
             for c in range(run.size):
                 sums[current - 1, start + c] += run[c]

@@ -8,6 +8,7 @@ they add up in any order.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numba import njit
@@ -16,7 +17,14 @@ from numpy.typing import NDArray
 from napari_del._threads import parallel_for
 from napari_del.merging import to_fixed
 
-__all__ = ["BOUNDARY_SCALE", "AdjacencyGraph", "Nodes", "adjacency", "dissimilarity", "number_nodes"]
+__all__ = [
+    "BOUNDARY_SCALE",
+    "AdjacencyGraph",
+    "Nodes",
+    "adjacency",
+    "dissimilarity",
+    "number_nodes",
+]
 
 # Fixed point of boundary probabilities: 1.0 becomes this.
 BOUNDARY_SCALE = 2**15
@@ -92,7 +100,7 @@ class AdjacencyGraph:
 
 
 @njit(nogil=True, cache=True)
-def _count_pairs(image, offsets):
+def _count_pairs(image: NDArray[np.int32], offsets: NDArray[np.int64]) -> None:
     """Count pairs of neighbouring pixels by the lower of their nodes, into ``offsets[u + 1]``."""
     height, width = image.shape
     for y in range(height):
@@ -111,7 +119,14 @@ def _count_pairs(image, offsets):
 
 
 @njit(nogil=True, cache=True)
-def _fill_pairs(image, boundary, stride, position, other, weight):
+def _fill_pairs(
+    image: NDArray[np.int32],
+    boundary: NDArray[Any],
+    stride: int,
+    position: NDArray[np.int64],
+    other: NDArray[np.int32],
+    weight: NDArray[np.int32],
+) -> None:
     """Write the higher node of each pair, and the boundary there, to the lower node's part."""
     height, width = image.shape
     with_boundary = boundary.size > 0
@@ -139,7 +154,16 @@ def _fill_pairs(image, boundary, stride, position, other, weight):
 
 
 @njit(nogil=True, cache=True)
-def _merge_pairs(start, stop, offsets, other, weight, lengths, sums, degree):
+def _merge_pairs(
+    start: int,
+    stop: int,
+    offsets: NDArray[np.int64],
+    other: NDArray[np.int32],
+    weight: NDArray[np.int32],
+    lengths: NDArray[np.int64],
+    sums: NDArray[np.int64],
+    degree: NDArray[np.int64],
+) -> None:
     """Reduce the pairs of nodes `start` to `stop` to one entry a neighbour, sorted, in place."""
     with_boundary = weight.size > 0
     for u in range(start, stop):
@@ -168,7 +192,18 @@ def _merge_pairs(start, stop, offsets, other, weight, lengths, sums, degree):
 
 
 @njit(nogil=True, cache=True)
-def _gather(start, stop, offsets, starts, other, lengths, sums, edges, out_lengths, out_sums):
+def _gather(
+    start: int,
+    stop: int,
+    offsets: NDArray[np.int64],
+    starts: NDArray[np.int64],
+    other: NDArray[np.int32],
+    lengths: NDArray[np.int64],
+    sums: NDArray[np.int64],
+    edges: NDArray[np.int32],
+    out_lengths: NDArray[np.int64],
+    out_sums: NDArray[np.int64],
+) -> None:
     for u in range(start, stop):
         for t in range(starts[u + 1] - starts[u]):
             e = starts[u] + t
@@ -230,7 +265,13 @@ def adjacency(
 
 
 @njit(nogil=True, cache=True)
-def _distances(start, stop, edges, embeddings, out):
+def _distances(
+    start: int,
+    stop: int,
+    edges: NDArray[np.int32],
+    embeddings: NDArray[np.float32],
+    out: NDArray[np.float64],
+) -> None:
     for e in range(start, stop):
         u, v = edges[e]
         total = 0.0
@@ -239,9 +280,7 @@ def _distances(start, stop, edges, embeddings, out):
         out[e] = np.tanh(total / 2)
 
 
-def dissimilarity(
-    edges: NDArray[np.int32], embeddings: NDArray[np.float32]
-) -> NDArray[np.uint32]:
+def dissimilarity(edges: NDArray[np.int32], embeddings: NDArray[np.float32]) -> NDArray[np.uint32]:
     r"""Dissimilarity of adjacent superpixels, d = 1 - 2 / (1 + exp(||v_i - v_j||_1)).
 
     Parameters

@@ -77,7 +77,17 @@ _LINEAR, _ROOT = _transfer_curves()
 
 
 @njit(nogil=True, cache=True)
-def _lab_rows(start, stop, rgb, linear, xyz, root, curve, unit, lab):
+def _lab_rows(
+    start: int,
+    stop: int,
+    rgb: NDArray[np.uint8],
+    linear: NDArray[np.int32],
+    xyz: NDArray[np.int32],
+    root: NDArray[np.int32],
+    curve: int,
+    unit: int,
+    lab: NDArray[np.int16],
+) -> None:
     half = 1 << 13
     for y in range(start, stop):
         for x in range(rgb.shape[1]):
@@ -257,5 +267,6 @@ def _stretch(
     dtype = np.float32 if array.dtype.itemsize <= 2 else np.float64
     span = high - low
     scale = np.divide(1.0, span, out=np.zeros_like(span), where=span > 0)
-    unit = (array - low.astype(dtype)) * scale.astype(dtype)
-    return np.clip(unit, 0, 1, out=unit)
+    unit: NDArray[np.floating] = (array - low.astype(dtype)) * scale.astype(dtype)
+    np.clip(unit, 0, 1, out=unit)
+    return unit

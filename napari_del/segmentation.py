@@ -19,7 +19,8 @@ from napari_del.errors import ImageError, ParameterError
 from napari_del.graph import AdjacencyGraph, Nodes, adjacency, dissimilarity, number_nodes
 from napari_del.models import MEAN_COLOR, find_model, load_network, resolve_device
 from napari_del.normalise import normalise
-from napari_del.superpixels import DEFAULT_COMPACTNESS, check_step, slic_features
+from napari_del.superpixels import DEFAULT_COMPACTNESS, slic_features
+from napari_del.superpixels.grid import check_step
 
 if TYPE_CHECKING:
     import torch
@@ -28,7 +29,13 @@ __all__ = ["Segmentation", "load", "segment"]
 
 
 @njit(nogil=True, cache=True)
-def _look_up(start, stop, image, table, out):
+def _look_up(
+    start: int,
+    stop: int,
+    image: NDArray[np.int32],
+    table: NDArray[np.int32],
+    out: NDArray[np.int32],
+) -> None:
     for y in range(start, stop):
         for x in range(image.shape[1]):
             out[y, x] = table[image[y, x]]
@@ -91,7 +98,7 @@ class Segmentation:
 
     @property
     def ids(self) -> NDArray[np.int32]:
-        """Ids that occur in `superpixels`, ascending, int32 (n,): row i of every table is ids[i]."""
+        """Ids in `superpixels`, ascending, int32 (n,): row i of every table is of ids[i]."""
         return self._nodes.ids
 
     @property
@@ -291,9 +298,7 @@ class Segmentation:
         numbers = merging.sequential(rows)[0] if sequential else rows + np.int32(1)
         return self._apply(np.concatenate([np.zeros(1, np.int32), numbers]), out)
 
-    def _apply(
-        self, table: NDArray[np.int32], out: NDArray[np.int32] | None
-    ) -> NDArray[np.int32]:
+    def _apply(self, table: NDArray[np.int32], out: NDArray[np.int32] | None) -> NDArray[np.int32]:
         """Image of ``table[1 + row]``, and ``table[0]`` where masked."""
         if out is None:
             out = np.empty(self.shape, np.int32)
@@ -480,7 +485,9 @@ def segment(
     step = check_step(step)
     info = find_model(model)
     # Without a network there is little for a GPU to do, and no need to load PyTorch.
-    where = None if info.name == MEAN_COLOR and device in ("auto", "cpu") else resolve_device(device)
+    where = (
+        None if info.name == MEAN_COLOR and device in ("auto", "cpu") else resolve_device(device)
+    )
     network = None if info.name == MEAN_COLOR or where is None else load_network(info, where)
 
     tell("normalise", 0, 1)

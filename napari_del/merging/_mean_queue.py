@@ -8,59 +8,48 @@ are ordered by the smallest number among the original edges that make up the bor
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-__all__ = ["Keys", "less", "new_keys", "pop", "push", "set_key", "sift_down"]
+__all__ = ["QUOTIENT", "less", "new_keys", "pop", "push", "set_key", "sift_down"]
 
-
-class Keys(NamedTuple):
-    """What edges are compared by."""
-
-    quotient: NDArray[np.uint32]  # (m,)
-    remainder: NDArray[np.int32]  # (m,)
-    length: NDArray[np.int32]  # (m,) denominator of the fraction
-    original: NDArray[np.int32]  # (m,) smallest original edge
+# Columns of the keys, uint32 (m, 4): the fraction, and the smallest original edge.
+QUOTIENT, REMAINDER, LENGTH, ORIGINAL = 0, 1, 2, 3
 
 
 @njit(nogil=True, cache=True)
-def new_keys(weights: NDArray[np.uint32]) -> Keys:
+def new_keys(weights: NDArray[np.uint32]) -> NDArray[np.uint32]:
     """The keys of original edges, whose means are whole numbers."""
-    m = weights.size
-    return Keys(
-        weights.copy(),
-        np.zeros(m, np.int32),
-        np.ones(m, np.int32),
-        np.arange(m).astype(np.int32),
-    )
+    keys = np.empty((weights.size, 4), np.uint32)
+    for e in range(weights.size):
+        set_key(keys, e, np.int64(weights[e]), 1, e)
+    return keys
 
 
 @njit(nogil=True, cache=True)
-def set_key(keys: Keys, e: int, total: int, length: int, original: int) -> None:
-    """Set the key of edge `e`, which must not be in the heap."""
-    keys.quotient[e] = total // length
-    keys.remainder[e] = total % length
-    keys.length[e] = length
-    keys.original[e] = original
+def set_key(keys: NDArray[np.uint32], e: int, total: int, length: int, original: int) -> None:
+    """Set the key of edge `e`, which must not be in the heap, or be its first edge."""
+    keys[e, QUOTIENT] = total // length
+    keys[e, REMAINDER] = total % length
+    keys[e, LENGTH] = length
+    keys[e, ORIGINAL] = original
 
 
 @njit(nogil=True, cache=True)
-def less(keys: Keys, e: int, f: int) -> bool:
+def less(keys: NDArray[np.uint32], e: int, f: int) -> bool:
     """Whether edge `e` comes before edge `f`."""
-    if keys.quotient[e] != keys.quotient[f]:
-        return bool(keys.quotient[e] < keys.quotient[f])
-    left = np.int64(keys.remainder[e]) * np.int64(keys.length[f])
-    right = np.int64(keys.remainder[f]) * np.int64(keys.length[e])
+    if keys[e, QUOTIENT] != keys[f, QUOTIENT]:
+        return bool(keys[e, QUOTIENT] < keys[f, QUOTIENT])
+    left = np.int64(keys[e, REMAINDER]) * np.int64(keys[f, LENGTH])
+    right = np.int64(keys[f, REMAINDER]) * np.int64(keys[e, LENGTH])
     if left != right:
         return bool(left < right)
-    return bool(keys.original[e] < keys.original[f])
+    return bool(keys[e, ORIGINAL] < keys[f, ORIGINAL])
 
 
 @njit(nogil=True, cache=True)
-def push(heap: NDArray[np.int32], length: int, keys: Keys, e: int) -> int:
+def push(heap: NDArray[np.int32], length: int, keys: NDArray[np.uint32], e: int) -> int:
     """Put edge `e` into a heap of `length` edges; returns the steps taken."""
     steps = 1
     i = length
@@ -76,7 +65,7 @@ def push(heap: NDArray[np.int32], length: int, keys: Keys, e: int) -> int:
 
 
 @njit(nogil=True, cache=True)
-def sift_down(heap: NDArray[np.int32], length: int, keys: Keys, e: int) -> int:
+def sift_down(heap: NDArray[np.int32], length: int, keys: NDArray[np.uint32], e: int) -> int:
     """Put edge `e` in place of the first edge of a heap; returns the steps taken."""
     steps = 1
     i = 0
@@ -96,7 +85,7 @@ def sift_down(heap: NDArray[np.int32], length: int, keys: Keys, e: int) -> int:
 
 
 @njit(nogil=True, cache=True)
-def pop(heap: NDArray[np.int32], length: int, keys: Keys) -> int:
+def pop(heap: NDArray[np.int32], length: int, keys: NDArray[np.uint32]) -> int:
     """Take the first edge out of a heap of `length` edges; returns the steps taken."""
     if length == 1:
         return 1

@@ -9,68 +9,75 @@ edges take O(m log m) steps together.
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-__all__ = ["RegionGraph", "hang", "look_up", "new_graph", "new_table", "slot_of", "unhang"]
+__all__ = [
+    "DEGREE",
+    "FIRST",
+    "FOLLOWING",
+    "REGION",
+    "hang",
+    "look_up",
+    "new_graph",
+    "new_table",
+    "slot_of",
+    "unhang",
+]
 
 NONE = -1
 
-
-class RegionGraph(NamedTuple):
-    """The lists. An edge that is gone has `region` -1 at both ends."""
-
-    region: NDArray[np.int32]  # (2m,) region at each half edge
-    following: NDArray[np.int32]  # (2m,) next half edge in the list of the region
-    preceding: NDArray[np.int32]  # (2m,)
-    first: NDArray[np.int32]  # (n,) first half edge of each region
-    degree: NDArray[np.int32]  # (n,) number of neighbours
-
-
-@njit(nogil=True, cache=True)
-def new_graph(edges: NDArray[np.int32], n: int) -> RegionGraph:
-    """The graph of `n` single nodes."""
-    halves = 2 * edges.shape[0]
-    graph = RegionGraph(
-        edges.copy().reshape(halves),
-        np.empty(halves, np.int32),
-        np.empty(halves, np.int32),
-        np.full(n, NONE, np.int32),
-        np.zeros(n, np.int32),
-    )
-    for h in range(halves):
-        hang(graph, h, graph.region[h])
-    return graph
+# The lists are two arrays. `half`, int32 (2m, 4), has a row for each half edge: its region, or
+# -1 if the edge is gone, and the half edges that follow and precede it in the list of that
+# region. Rows are read at random and one at a time, so they are kept together and aligned by a
+# fourth column.
+REGION, FOLLOWING, PRECEDING = 0, 1, 2
+# `lists`, int32 (n, 2), has a row for each region: its first half edge and number of neighbours.
+# (Named tuples of arrays would be easier to read, but numba counts references whenever a field
+# is read, and that takes longer than what is done with the field here.)
+FIRST, DEGREE = 0, 1
 
 
 @njit(nogil=True, cache=True)
-def hang(graph: RegionGraph, h: int, region: int) -> None:
+def new_graph(edges: NDArray[np.int32], n: int) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
+    """`half` and `lists` of `n` single nodes."""
+    half = np.full((2 * edges.shape[0], 4), NONE, np.int32)
+    lists = np.empty((n, 2), np.int32)
+    for i in range(n):
+        lists[i, FIRST] = NONE
+        lists[i, DEGREE] = 0
+    for e in range(edges.shape[0]):
+        hang(half, lists, 2 * e, edges[e, 0])
+        hang(half, lists, 2 * e + 1, edges[e, 1])
+    return half, lists
+
+
+@njit(nogil=True, cache=True)
+def hang(half: NDArray[np.int32], lists: NDArray[np.int32], h: int, region: int) -> None:
     """Put half edge `h` into the list of `region`."""
-    head = graph.first[region]
-    graph.region[h] = region
-    graph.following[h] = head
-    graph.preceding[h] = NONE
+    head = lists[region, FIRST]
+    half[h, REGION] = region
+    half[h, FOLLOWING] = head
+    half[h, PRECEDING] = NONE
     if head != NONE:
-        graph.preceding[head] = h
-    graph.first[region] = h
-    graph.degree[region] += 1
+        half[head, PRECEDING] = h
+    lists[region, FIRST] = h
+    lists[region, DEGREE] += 1
 
 
 @njit(nogil=True, cache=True)
-def unhang(graph: RegionGraph, h: int) -> None:
+def unhang(half: NDArray[np.int32], lists: NDArray[np.int32], h: int) -> None:
     """Take half edge `h` out of the list of its region."""
-    region, before, after = graph.region[h], graph.preceding[h], graph.following[h]
+    region, before, after = half[h, REGION], half[h, PRECEDING], half[h, FOLLOWING]
     if before == NONE:
-        graph.first[region] = after
+        lists[region, FIRST] = after
     else:
-        graph.following[before] = after
+        half[before, FOLLOWING] = after
     if after != NONE:
-        graph.preceding[after] = before
-    graph.degree[region] -= 1
-    graph.region[h] = NONE
+        half[after, PRECEDING] = before
+    lists[region, DEGREE] -= 1
+    half[h, REGION] = NONE
 
 
 # The table is a hash table with open addressing that holds edge numbers; the key of an entry is
@@ -79,15 +86,15 @@ def unhang(graph: RegionGraph, h: int) -> None:
 
 
 @njit(nogil=True, cache=True)
-def new_table(graph: RegionGraph, n_live: int) -> NDArray[np.int32]:
-    """A table of the edges of `graph` that are left, `n_live` of them, at most half full."""
+def new_table(half: NDArray[np.int32], n_live: int) -> NDArray[np.int32]:
+    """A table of the edges that are left, `n_live` of them, at most half full."""
     size = 16
     while size < 2 * n_live:
         size *= 2
     table = np.full(size, NONE, np.int32)
-    for e in range(graph.region.size // 2):
-        if graph.region[2 * e] != NONE:
-            a, b = graph.region[2 * e], graph.region[2 * e + 1]
+    for e in range(half.shape[0] // 2):
+        if half[2 * e, REGION] != NONE:
+            a, b = half[2 * e, REGION], half[2 * e + 1, REGION]
             slot = slot_of(table, a, b)
             while table[slot] != NONE:
                 slot = (slot + 1) & (size - 1)
@@ -107,12 +114,12 @@ def slot_of(table: NDArray[np.int32], a: int, b: int) -> int:
 
 
 @njit(nogil=True, cache=True)
-def look_up(graph: RegionGraph, table: NDArray[np.int32], a: int, b: int) -> tuple[int, int]:
+def look_up(half: NDArray[np.int32], table: NDArray[np.int32], a: int, b: int) -> tuple[int, int]:
     """The slot of the edge between regions `a` and `b`, or else a free slot; steps taken."""
     slot = slot_of(table, a, b)
     steps = 1
     while table[slot] != NONE:
-        p, q = graph.region[2 * table[slot]], graph.region[2 * table[slot] + 1]
+        p, q = half[2 * table[slot], REGION], half[2 * table[slot] + 1, REGION]
         if (p == a and q == b) or (p == b and q == a):
             break
         slot = (slot + 1) & (table.size - 1)

@@ -22,8 +22,18 @@ from numpy.typing import ArrayLike, NDArray
 
 from napari_del.errors import ParameterError
 from napari_del.merging._edges import checked_graph, checked_order
-from napari_del.merging._mean_queue import less, new_keys, pop, push, set_key, sift_down
-from napari_del.merging._region_graph import hang, look_up, new_graph, new_table, unhang
+from napari_del.merging._mean_queue import QUOTIENT, less, new_keys, pop, push, set_key, sift_down
+from napari_del.merging._region_graph import (
+    DEGREE,
+    FIRST,
+    FOLLOWING,
+    REGION,
+    hang,
+    look_up,
+    new_graph,
+    new_table,
+    unhang,
+)
 from napari_del.merging._union_find import wins
 from napari_del.merging.fixed_point import ONE
 from napari_del.merging.hierarchy import Hierarchy
@@ -116,8 +126,8 @@ def _merge(
     an edge that changes many times in between is moved once.
     """
     n, m = parent.size, weights.size
-    graph = new_graph(edges, n)
-    table = new_table(graph, m)
+    half, lists = new_graph(edges, n)
+    table = new_table(half, m)
     used = live = m
     keys = new_keys(weights)
     total = np.empty(m, np.int64)
@@ -136,7 +146,7 @@ def _merge(
         # Bring both fronts to edges that are there and whose keys are up to date.
         while position < m:
             e = int(order[position])
-            if graph.region[2 * e] >= 0:
+            if half[2 * e, REGION] >= 0:
                 if not changed[e]:
                     break
                 set_key(keys, e, total[e], count[e], original[e])
@@ -147,7 +157,7 @@ def _merge(
             steps += 1
         while waiting > 0:
             e = int(heap[0])
-            if graph.region[2 * e] < 0:
+            if half[2 * e, REGION] < 0:
                 steps += pop(heap, waiting, keys)
                 waiting -= 1
             elif changed[e]:
@@ -163,29 +173,29 @@ def _merge(
         else:
             return steps
 
-        kept, gone = graph.region[2 * e], graph.region[2 * e + 1]
-        if graph.degree[kept] < graph.degree[gone]:
+        kept, gone = half[2 * e, REGION], half[2 * e + 1, REGION]
+        if lists[kept, DEGREE] < lists[gone, DEGREE]:
             kept, gone = gone, kept
         a, b = row[kept], row[gone]
         if not wins(a, size[kept], b, size[gone]):
             a, b = b, a
         # Heights never decrease: by the above, no mean of now is below one of before.
         parent[b] = a
-        height[b] = keys.quotient[e]
+        height[b] = keys[e, QUOTIENT]
         row[kept] = a
         size[kept] += size[gone]
-        unhang(graph, 2 * e)
-        unhang(graph, 2 * e + 1)
+        unhang(half, lists, 2 * e)
+        unhang(half, lists, 2 * e + 1)
         live -= 1
 
-        if 4 * (used + graph.degree[gone]) > 3 * table.size:
+        if 4 * (used + lists[gone, DEGREE]) > 3 * table.size:
             steps += table.size + m
-            table = new_table(graph, live)
+            table = new_table(half, live)
             used = live
-        h = int(graph.first[gone])
+        h = int(lists[gone, FIRST])
         while h >= 0:
-            following = int(graph.following[h])
-            slot, probes = look_up(graph, table, kept, graph.region[h ^ 1])
+            following = int(half[h, FOLLOWING])
+            slot, probes = look_up(half, table, kept, half[h ^ 1, REGION])
             steps += probes
             e = h >> 1
             f = int(table[slot])
@@ -199,11 +209,11 @@ def _merge(
                 count[e] += count[f]
                 original[e] = min(original[e], original[f])
                 changed[e] = True
-                unhang(graph, 2 * f)
-                unhang(graph, 2 * f + 1)
+                unhang(half, lists, 2 * f)
+                unhang(half, lists, 2 * f + 1)
                 live -= 1
             if e == h >> 1:
-                unhang(graph, h)
-                hang(graph, h, kept)
+                unhang(half, lists, h)
+                hang(half, lists, h, kept)
                 table[slot] = e
             h = following

@@ -308,15 +308,13 @@ def resolve_device(device: str | torch.device) -> torch.device:
                 f"device {device!r} needs CUDA, which PyTorch does not find here: use 'cpu' or "
                 "'auto', or install a PyTorch build with CUDA and the driver"
             )
-        if found.index is not None and found.index >= n:
+        if (found.index or 0) >= n:
             raise DeviceError(f"device {device!r} does not exist; there are {n}, from cuda:0 on")
     return found
 
 
 @lru_cache(maxsize=4)
-def _load(
-    path: Path, modified: int, architecture: str, sha256: str | None, device: str
-) -> Network:
+def _load(path: Path, modified: int, architecture: str, sha256: str | None, device: str) -> Network:
     import torch
     from safetensors import SafetensorError
     from safetensors.torch import load
@@ -325,7 +323,8 @@ def _load(
     digest = hashlib.sha256(data).hexdigest()
     if sha256 is not None and digest != sha256:
         raise WeightsError(
-            f"weights file {path} has SHA-256 {digest}; expected {sha256}: install the package again"
+            f"weights file {path} has SHA-256 {digest}; expected {sha256}: "
+            "install the package again"
         )
     try:
         state = load(data)
@@ -333,7 +332,8 @@ def _load(
         raise WeightsError(f"weights file {path} is damaged ({error}): get it again") from error
     registered = _NETWORKS[architecture]
     build = cast(
-        "Callable[[], torch.nn.Module]", getattr(import_module(registered.module), registered.network)
+        "Callable[[], torch.nn.Module]",
+        getattr(import_module(registered.module), registered.network),
     )
     network = build()
     expected = {name: tuple(t.shape) for name, t in network.state_dict().items()}

@@ -9,11 +9,12 @@ plain convolution with bias. The decoder adds coarse to fine features down to a 
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F  # noqa: N812 - the name that all of PyTorch uses
+from torch.nn import functional as F
 
 __all__ = ["DelLite"]
 
@@ -61,8 +62,8 @@ class _Block(nn.Module):
         self.residual = stride == 1 and inputs == outputs
 
     def forward(self, x: Tensor) -> Tensor:
-        y = x if self.expand is None else F.relu6(self.expand(x))
-        y = self.project(F.relu6(self.depthwise(y)))
+        wide = x if self.expand is None else F.relu6(self.expand(x))
+        y: Tensor = self.project(F.relu6(self.depthwise(wide)))
         return x + y if self.residual else y
 
 
@@ -97,8 +98,7 @@ class DelLite(nn.Module):
         widths = [w for _, _, w in _TAPS]
         self.context = nn.Conv2d(widths[-1], widths[-1], 5, padding=2, groups=widths[-1])
         self.reduce = nn.ModuleList(
-            nn.Conv2d(coarse, fine, 1, bias=False)
-            for fine, coarse in zip(widths[:-1], widths[1:], strict=True)
+            nn.Conv2d(coarse, fine, 1, bias=False) for fine, coarse in pairwise(widths)
         )
         self.smooth = nn.ModuleList(nn.Conv2d(w, w, 3, padding=1) for w in widths[1:-1])
         self.last_depthwise = nn.Conv2d(widths[0], widths[0], 3, padding=1, groups=widths[0])
@@ -171,7 +171,7 @@ class DelLite(nn.Module):
                 conv.bias.copy_(bias)
 
         fold(self.stem.conv, "_conv_stem", "_bn0")
-        blocks = [b for stage in self.stages for b in stage if isinstance(b, _Block)]
+        blocks = [b for b in self.stages.modules() if isinstance(b, _Block)]
         for number, block in enumerate(blocks):
             prefix = f"_blocks.{number}."
             if block.expand is not None:

@@ -43,7 +43,7 @@ def slic_features(
     Parameters
     ----------
     features : ndarray of int16, shape (F, Y, X)
-        Planes as `napari_del.normalise.normalise` makes them, 64 for a unit of CIELAB.
+        Planes as `napari_del.normalise.normalise` makes them, 16 for a unit of CIELAB.
     step, compactness, iterations, device
         As for `slic`.
     mask : ndarray of bool, shape (Y, X), optional
@@ -60,9 +60,7 @@ def slic_features(
             f"compactness is {compactness!r}; expected a number above 0, at most 1000"
         )
     if isinstance(iterations, bool) or int(iterations) != iterations or not 1 <= iterations <= 50:
-        raise ParameterError(
-            f"iterations is {iterations!r}; expected a whole number from 1 to 50"
-        )
+        raise ParameterError(f"iterations is {iterations!r}; expected a whole number from 1 to 50")
     grid = Grid(features.shape[1:], step)
     # One step of distance counts as much as `compactness` units of colour.
     pitch = max(1, round(compactness * UNIT))

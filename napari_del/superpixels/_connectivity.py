@@ -23,7 +23,14 @@ __all__ = ["connect"]
 
 
 @njit(nogil=True, cache=True)
-def _cluster_ids(start, stop, choices, step, columns, ids):
+def _cluster_ids(
+    start: int,
+    stop: int,
+    choices: NDArray[np.uint8],
+    step: int,
+    columns: int,
+    ids: NDArray[np.int32],
+) -> None:
     """Write the id of the chosen cluster, 1 + its cell's index, and 0 where masked."""
     width = choices.shape[1]
     for y in range(start, stop):
@@ -37,7 +44,7 @@ def _cluster_ids(start, stop, choices, step, columns, ids):
 
 
 @njit(nogil=True, cache=True)
-def _root(parent, p):
+def _root(parent: NDArray[np.int32], p: int) -> int:
     while parent[p] != p:
         parent[p] = parent[parent[p]]
         p = parent[p]
@@ -45,7 +52,7 @@ def _root(parent, p):
 
 
 @njit(nogil=True, cache=True)
-def _join(parent, p, q):
+def _join(parent: NDArray[np.int32], p: int, q: int) -> None:
     p = _root(parent, p)
     q = _root(parent, q)
     if p < q:
@@ -55,7 +62,9 @@ def _join(parent, p, q):
 
 
 @njit(nogil=True, cache=True)
-def _components(start, stop, ids, width, parent):
+def _components(
+    start: int, stop: int, ids: NDArray[np.int32], width: int, parent: NDArray[np.int32]
+) -> None:
     """Connect pixels of rows `start` to `stop`; the root of a component is its first pixel."""
     for y in range(start, stop):
         for x in range(width):
@@ -71,7 +80,9 @@ def _components(start, stop, ids, width, parent):
 
 
 @njit(nogil=True, cache=True)
-def _components_across(y, ids, width, parent):
+def _components_across(
+    y: int, ids: NDArray[np.int32], width: int, parent: NDArray[np.int32]
+) -> None:
     """Connect row `y` to the row above it."""
     for p in range(y * width, (y + 1) * width):
         if ids[p] == ids[p - width]:
@@ -79,7 +90,7 @@ def _components_across(y, ids, width, parent):
 
 
 @njit(nogil=True, cache=True)
-def _flatten(start, stop, parent):
+def _flatten(start: int, stop: int, parent: NDArray[np.int32]) -> None:
     for p in range(start, stop):
         q = p
         while parent[q] != q:
@@ -88,7 +99,9 @@ def _flatten(start, stop, parent):
 
 
 @njit(nogil=True, cache=True)
-def _fragments(ids, parent, n_cells):
+def _fragments(
+    ids: NDArray[np.int32], parent: NDArray[np.int32], n_cells: int
+) -> NDArray[np.int32]:
     """First pixels of the components that do not keep their id."""
     pieces = np.zeros(n_cells + 1, np.int32)
     n_extra = 0
@@ -129,7 +142,15 @@ def _fragments(ids, parent, n_cells):
 
 
 @njit(nogil=True, cache=True)
-def _dissolve(fragments, ids, parent, step, height, width, n_cells):
+def _dissolve(
+    fragments: NDArray[np.int32],
+    ids: NDArray[np.int32],
+    parent: NDArray[np.int32],
+    step: int,
+    height: int,
+    width: int,
+    n_cells: int,
+) -> None:
     """Give the pixels of fragments to the superpixels around them; `ids` is changed."""
     is_fragment = np.zeros(ids.size if fragments.size else 0, np.bool_)
     for f in fragments:
@@ -145,8 +166,7 @@ def _dissolve(fragments, ids, parent, step, height, width, n_cells):
             pixels[n] = p
             n += 1
     cluster = ids[pixels]
-    for p in pixels:
-        ids[p] = -1
+    ids[pixels] = -1
     given = np.empty(n, np.int32)
     beside = np.empty(4, np.int32)
     for _ in range(2 * step):
@@ -189,7 +209,7 @@ def _dissolve(fragments, ids, parent, step, height, width, n_cells):
         first = pixels[s]
         if ids[first] > 0:
             continue
-        mine = ids[first]
+        own = ids[first]
         number = np.int32(n_cells + 1 + first)
         ids[first] = number
         stack[0] = first
@@ -210,7 +230,7 @@ def _dissolve(fragments, ids, parent, step, height, width, n_cells):
                     q = p + width
                 else:
                     continue
-                if ids[q] == mine:
+                if ids[q] == own:
                     ids[q] = number
                     stack[depth] = q
                     depth += 1

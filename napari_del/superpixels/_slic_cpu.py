@@ -7,6 +7,9 @@ whose nine centres moved would come to the same choices and sums again and is le
 
 from __future__ import annotations
 
+from functools import partial
+from typing import Any
+
 import numpy as np
 from numba import njit
 from numpy.typing import NDArray
@@ -22,9 +25,21 @@ _STRIP = 512
 
 
 @njit(nogil=True, cache=True)
-def _begin(start, stop, features, mask, step, offsets, choices, sums):
-    """Let each pixel choose its own cell; where the image cuts a cell to less than half a step,
-    the cell before it, so that slivers get no seed of their own."""
+def _begin(
+    start: int,
+    stop: int,
+    features: NDArray[np.int16],
+    mask: NDArray[np.bool_],
+    step: int,
+    offsets: NDArray[np.int32],
+    choices: NDArray[np.uint8],
+    sums: NDArray[Any],
+) -> None:
+    """Let each pixel choose its own cell, to begin with.
+
+    Where the image cuts a cell to less than half a step, its pixels choose the cell before it,
+    so that slivers get no seed of their own.
+    """
     n_features, height, width = features.shape
     for i in range(start, stop):
         y0, y1 = i * step, min((i + 1) * step, height)
@@ -45,7 +60,15 @@ def _begin(start, stop, features, mask, step, offsets, choices, sums):
 
 
 @njit(nogil=True, cache=True)
-def _update(start, stop, sums, pitch, centres, counts, moved):
+def _update(
+    start: int,
+    stop: int,
+    sums: NDArray[Any],
+    pitch: int,
+    centres: NDArray[np.int32],
+    counts: NDArray[np.int64],
+    moved: NDArray[np.bool_],
+) -> None:
     """Move each centre to the mean of its pixels, rounded half up, and note whether it moved."""
     rows, columns = sums.shape[:2]
     n_values = sums.shape[3] - 1
@@ -78,7 +101,13 @@ def _update(start, stop, sums, pitch, centres, counts, moved):
 
 
 @njit(nogil=True, cache=True)
-def _nearest_of_five(n, values, weights, constants, nearest):
+def _nearest_of_five(
+    n: int,
+    values: NDArray[Any],
+    weights: NDArray[Any],
+    constants: NDArray[Any],
+    nearest: NDArray[Any],
+) -> None:
     """Least key of all candidates for each of `n` pixels; unrolled for colour images."""
     v0, v1, v2, v3, v4 = values[0], values[1], values[2], values[3], values[4]
     for p in range(n):
@@ -98,7 +127,14 @@ def _nearest_of_five(n, values, weights, constants, nearest):
 
 
 @njit(nogil=True, cache=True)
-def _nearest(n, values, weights, constants, key, nearest):
+def _nearest(
+    n: int,
+    values: NDArray[Any],
+    weights: NDArray[Any],
+    constants: NDArray[Any],
+    key: NDArray[Any],
+    nearest: NDArray[Any],
+) -> None:
     """Least key of all candidates for each of `n` pixels."""
     for p in range(n):
         nearest[p] = np.iinfo(nearest.dtype).max
@@ -116,8 +152,20 @@ def _nearest(n, values, weights, constants, key, nearest):
 
 @njit(nogil=True, cache=True)
 def _assign(
-    start, stop, features, step, offsets, pitch, centres, counts, moved, choices, sums, strip, last
-):
+    start: int,
+    stop: int,
+    features: NDArray[np.int16],
+    step: int,
+    offsets: NDArray[np.int32],
+    pitch: int,
+    centres: NDArray[np.int32],
+    counts: NDArray[np.int64],
+    moved: NDArray[np.bool_],
+    choices: NDArray[np.uint8],
+    sums: NDArray[Any],
+    strip: NDArray[Any],
+    last: bool,
+) -> None:
     """Let the pixels of cell rows `start` to `stop` choose, and move those that change in the sums.
 
     Squared distances are compared without the square of the pixel's own values, which is the
@@ -247,17 +295,26 @@ def assign(
         grain=grain,
     )
     for iteration in range(iterations):
-        last = iteration == iterations - 1
         parallel_for(
             lambda a, b: _update(a, b, sums, pitch, centres, counts, moved),
             grid.rows,
             grain=grain,
         )
         parallel_for(
-            lambda a, b: _assign(
-                a, b, features, step, offsets, pitch, centres, counts, moved, choices,
-                sums, strip, last,
-            ),  # fmt: skip
+            partial(
+                _assign,
+                features=features,
+                step=step,
+                offsets=offsets,
+                pitch=pitch,
+                centres=centres,
+                counts=counts,
+                moved=moved,
+                choices=choices,
+                sums=sums,
+                strip=strip,
+                last=iteration == iterations - 1,
+            ),
             grid.rows,
             grain=grain,
         )

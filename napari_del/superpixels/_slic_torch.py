@@ -136,4 +136,5 @@ def assign(
             choice = torch.where(inside, choice, 4)
     if inside is not None:
         choice = torch.where(inside, choice, MASKED)
-    return choice.cpu().numpy()
+    result: NDArray[np.uint8] = choice.cpu().numpy()
+    return result

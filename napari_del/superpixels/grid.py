@@ -14,11 +14,15 @@ MAX_STEP = 256
 
 def check_step(step: int) -> int:
     """Return `step` as an int, or raise `ParameterError` if it is not one of 4 to 256."""
-    if isinstance(step, bool) or int(step) != step or not MIN_STEP <= step <= MAX_STEP:
+    try:
+        whole = 0 if isinstance(step, bool) or int(step) != step else int(step)
+    except (TypeError, ValueError, OverflowError):  # text, None, NaN, infinity
+        whole = 0
+    if not MIN_STEP <= whole <= MAX_STEP:
         raise ParameterError(
             f"step is {step!r}; expected a whole number of pixels from {MIN_STEP} to {MAX_STEP}"
         )
-    return int(step)
+    return whole
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ import math
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F  # noqa: N812 - the name that all of PyTorch uses
+from torch.nn import functional as F
 
 __all__ = ["balanced_mean", "boundary_loss", "pair_loss"]
 

@@ -106,7 +106,7 @@ def share_apart(
         )
         majority = table.reshape(n + 1, width)[1:].argmax(axis=1)
         apart += majority[edges[:, 0]] != majority[edges[:, 1]]
-    return apart / len(segmentations)
+    return apart / np.float32(len(segmentations))
 
 
 def _share_of_boundaries(segmentations: NDArray[np.int16], stride: int) -> NDArray[np.float32]:
@@ -120,8 +120,11 @@ def _share_of_boundaries(segmentations: NDArray[np.int16], stride: int) -> NDArr
         edge[:, :-1] |= across
         edge[1:] |= down
         edge[:-1] |= down
-        shares.append(ndimage.maximum_filter(edge, size=stride, origin=-(stride // 2))[::stride, ::stride])
-    return np.mean(shares, axis=0, dtype=np.float32)
+        shares.append(
+            ndimage.maximum_filter(edge, size=stride, origin=-(stride // 2))[::stride, ::stride]
+        )
+    mean: NDArray[np.float32] = np.mean(shares, axis=0, dtype=np.float32)
+    return mean
 
 
 def make_sample(

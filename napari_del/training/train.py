@@ -126,7 +126,7 @@ def train(
     network = DelLite()
     network.load_imagenet(encoder)
     network.initialise(torch.Generator().manual_seed(settings.seed))
-    network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     encoder_parts = [network.stem, *network.stages]
     for part in encoder_parts[: 1 + settings.frozen_stages]:
         part.requires_grad_(False)
@@ -182,7 +182,7 @@ def train(
                         f"the loss is {loss.item()} at step {step}, image {item.name}; the last "
                         f"good weights are in {checkpoint}: lower the learning rate"
                     )
-                loss.backward()  # type: ignore[no-untyped-call]
+                loss.backward()
                 recent.append((pairs.item(), edges.item()))
             torch.nn.utils.clip_grad_norm_([*slow, *fast], 5.0)
             optimiser.step()

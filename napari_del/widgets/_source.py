@@ -16,7 +16,7 @@ from napari_del.errors import ImageError, ParameterError
 
 if TYPE_CHECKING:
     from napari.components import Dims
-    from napari.layers import Image
+    from napari.layers import Image, Labels
 
 __all__ = ["Source", "channel_axes", "guess_channel_axis", "n_channels", "source_of"]
 
@@ -87,14 +87,13 @@ def n_channels(layer: Image, channel_axis: int | None) -> int:
     return 1 if channel_axis is None else int(shape[channel_axis])
 
 
-def source_of(layer: Image, dims: Dims, channel_axis: int | None = None) -> Source:
+def source_of(layer: Image | Labels, dims: Dims, channel_axis: int | None = None) -> Source:
     """The plane of a layer that the viewer shows.
 
     Parameters
     ----------
-    layer : napari.layers.Image
-        Grey or RGB, of two or more dimensions; of a multiscale layer the full resolution is
-        taken.
+    layer : napari.layers.Image or napari.layers.Labels
+        Of any number of dimensions; of a multiscale layer the full resolution is taken.
     dims : napari.components.Dims
         The viewer's axes: which are shown, and where the others stand.
     channel_axis : int, optional
@@ -107,13 +106,11 @@ def source_of(layer: Image, dims: Dims, channel_axis: int | None = None) -> Sour
     Raises
     ------
     ImageError
-        If the layer has fewer than two dimensions or no plane where the viewer stands.
+        If the layer has no plane where the viewer stands.
     ParameterError
         If the channel axis is shown.
     """
     data, ndim = _full_resolution(layer), layer.ndim
-    if ndim < 2:
-        raise ImageError(f"layer {layer.name!r} has {ndim} dimension; expected at least 2")
     # Layers of fewer dimensions than the viewer are lined up at the last axis.
     shown = sorted(axis - (dims.ndim - ndim) for axis in dims.order[-2:])
     if shown[0] < 0:
@@ -143,7 +140,7 @@ def source_of(layer: Image, dims: Dims, channel_axis: int | None = None) -> Sour
     if channel_axis is not None:
         index[channel_axis] = slice(None)
         position = sum(axis < channel_axis for axis in shown)
-    elif layer.rgb:
+    elif getattr(layer, "rgb", False):  # labels have no such attribute
         position = 2
     # Channels that come first are left out of the labels, which then show over all of them.
     kept = [axis for axis in range(ndim) if not (axis == channel_axis == 0)]
@@ -157,12 +154,12 @@ def source_of(layer: Image, dims: Dims, channel_axis: int | None = None) -> Sour
     )
 
 
-def _full_resolution(layer: Image) -> Any:
+def _full_resolution(layer: Image | Labels) -> Any:
     # np.asarray of a multiscale layer's data would give the coarsest level.
     return layer.data[0] if layer.multiscale else layer.data
 
 
-def _point_in(layer: Image, dims: Dims) -> list[float]:
+def _point_in(layer: Image | Labels, dims: Dims) -> list[float]:
     """Where the viewer stands, in data coordinates of a layer."""
     point = np.array(dims.point[-layer.ndim :], dtype=float)
     world_units = getattr(dims, "units", None) or layer.units  # napari >= 0.7 converts units
@@ -172,7 +169,7 @@ def _point_in(layer: Image, dims: Dims) -> list[float]:
     return [float(value) for value in layer.world_to_data(point)]
 
 
-def _placement(layer: Image, corner: list[int], kept: list[int]) -> dict[str, Any]:
+def _placement(layer: Image | Labels, corner: list[int], kept: list[int]) -> dict[str, Any]:
     own = CompositeAffine(
         scale=layer.scale, translate=layer.translate, rotate=layer.rotate, shear=layer.shear
     )

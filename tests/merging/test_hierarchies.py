@@ -72,6 +72,16 @@ def test_average_tells_means_apart_that_floating_point_does_not():
     assert [both for _, both in merges] == [{0, 1}, {0, 1, 3}, {0, 1, 2, 3}]
 
 
+def test_average_orders_equal_means_by_the_lowest_original_edge():
+    # After rows 0 and 1 merge, the borders to rows 2 and 3 both have the mean 20. That to row 2
+    # is made of edges 1 and 3 and goes before edge 2; the border that is left then has the mean
+    # (20 + 100) / 2, and would have (30 + 10 + 100) / 3 the other way round.
+    edges = np.array([[0, 1], [0, 2], [0, 3], [1, 2], [2, 3]], np.int32)
+    weights = np.array([0, 30, 20, 10, 100], np.uint32)
+    tree = average(edges, weights, np.ones(5, np.int64), 4)
+    assert tree.merge_heights.tolist() == [0, 20, 60]
+
+
 @given(graphs(), st.sampled_from(["average", "del"]))
 def test_hierarchy_is_a_union_by_size(graph, linkage):
     tree = build(linkage, graph)
@@ -83,8 +93,7 @@ def test_hierarchy_is_a_union_by_size(graph, linkage):
             last, node, steps = tree.height[node], tree.parent[node], steps + 1
         assert tree.height[node] == 2**32 - 1
         assert 2**steps <= tree.n
-    # At every threshold the representative is one of the region's own rows, and stands for a
-    # region of which its own lineage is no smaller part than any that joined it.
+    # A representative is a row of its own region.
     for t in thresholds(tree.merge_heights):
         cut = tree.cut(t)
         assert np.array_equal(cut[cut], cut)

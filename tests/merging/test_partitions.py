@@ -34,13 +34,28 @@ from tests.merging.references import (
 ONE = 2**32 - 1
 
 
-@given(graphs(), st.one_of(st.sampled_from([0.0, 0.5, 1.0, 1 - 2**-53]), st.floats(0, 1)))
+# The threshold whose k is a small number of units, as most of the weights are, or any other.
+NEAR_WEIGHTS = st.integers(0, 20).map(lambda k: k / (ONE + k))
+ENDS = st.sampled_from([0.0, 0.5, 1.0, 1 - 2**-53])
+
+
+@given(graphs(), st.one_of(NEAR_WEIGHTS, ENDS, st.floats(0, 1)))
 def test_egb_against_its_definition(graph, threshold):
     edges, weights, _, n = graph
     result = egb(edges, weights, n, threshold)
     assert partition(result) == egb_partition(edges, weights, n, threshold)
     assert np.array_equal(result[result], result)
     assert np.array_equal(egb(edges, weights, n, threshold, order=edge_order(weights)), result)
+
+
+def test_egb_asks_both_regions():
+    # The pair has grown along 4 and allows 4 + 4 / 2; the single row allows 4 and not 5.
+    edges = np.array([[0, 1], [1, 2]], np.int32)
+    result = egb(edges, np.array([4, 5], np.uint32), 3, 4.5 / (ONE + 4.5))
+    assert result.tolist() == [0, 0, 2]
+    # Turned round, so that the larger region is the second one.
+    result = egb(edges, np.array([5, 4], np.uint32), 3, 4.5 / (ONE + 4.5))
+    assert result.tolist() == [0, 1, 1]
 
 
 def test_egb_lets_varied_regions_grow_where_even_ones_stop():
