@@ -9,7 +9,6 @@ from napari.layers import Image, Labels
 from napari.qt.threading import create_worker
 from napari.utils.notifications import show_error, show_info, show_warning
 from qtpy.QtCore import Qt, Signal
-from qtpy.QtGui import QKeySequence, QShortcut
 from qtpy.QtWidgets import (
     QGroupBox,
     QHBoxLayout,
@@ -101,10 +100,6 @@ class SegmentWidget(QWidget):
     def _connect(self) -> None:
         self.run_button.clicked.connect(self.run)
         self.cancel_button.clicked.connect(self.cancel)
-        for keys, slot in (("Ctrl+Return", self.run_button.click), ("Esc", self.cancel)):
-            shortcut = QShortcut(QKeySequence(keys), self)
-            shortcut.setContext(Qt.ShortcutContext.WidgetWithChildrenShortcut)
-            shortcut.activated.connect(slot)
         self._reported.connect(self._on_report)
         self._throttle.triggered.connect(self._rewrite)
         self.regions.linkageChosen.connect(self._on_linkage)
@@ -286,6 +281,16 @@ class SegmentWidget(QWidget):
         for key in [key for key, output in self._outputs.items() if output.layer is layer]:
             del self._outputs[key]
         self._update()
+
+    def keyPressEvent(self, event: Any) -> None:
+        """Ctrl+Return segments and Esc cancels, from any control that has no use for the key."""
+        control = bool(event.modifiers() & Qt.KeyboardModifier.ControlModifier)
+        if control and event.key() in (Qt.Key.Key_Return, Qt.Key.Key_Enter):
+            self.run_button.click()
+        elif event.key() == Qt.Key.Key_Escape and self.is_running:
+            self.cancel()
+        else:
+            super().keyPressEvent(event)
 
     def closeEvent(self, event: Any) -> None:
         """Stop a run that goes on."""
