@@ -9,6 +9,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numba import njit
@@ -138,13 +139,16 @@ def _check_image(image: ArrayLike, channels: Sequence[int] | None) -> NDArray[np
         if not chosen:
             raise ImageError(f"channels is empty; expected indices from 0 to {n - 1}")
         for c in chosen:
-            if isinstance(c, bool) or int(c) != c or not 0 <= c < n:
+            if isinstance(c, bool) or c not in range(n):
                 raise ImageError(
-                    f"channel {c} does not exist; expected indices from 0 to {n - 1}, because the "
-                    f"image has shape {shape}"
+                    f"channel {c!r} does not exist; expected indices from 0 to {n - 1}, because "
+                    f"the image has shape {shape}"
                 )
         if len(shape) == 3:
-            image = image[..., [int(c) for c in chosen]]  # type: ignore[index, call-overload]
+            indices = [int(c) for c in chosen]
+            source: Any = image if hasattr(image, "shape") else np.asarray(image)
+            # zarr arrays take a list of indices, beside a slice, under this name alone.
+            image = getattr(source, "oindex", source)[..., indices]
     array = np.asarray(image)
     if array.ndim == 2:
         array = array[..., np.newaxis]
@@ -178,10 +182,15 @@ def _limits(
     values = sample.reshape(-1, n_channels) if inside is None else sample[inside]
     if values.size == 0:
         return np.zeros((2, n_channels))
-    percentiles = np.percentile(
-        values.astype(np.float64, copy=False), PERCENTILES, axis=None if joint else 0
-    )
-    return np.broadcast_to(percentiles.reshape(2, -1), (2, n_channels))
+    axis = None if joint else 0
+    limits = np.percentile(values.astype(np.float64, copy=False), PERCENTILES, axis=axis)
+    limits = limits.reshape(2, -1)
+    if (limits[0] == limits[1]).any():
+        # A small object on an even ground lies wholly in what the percentiles leave out.
+        values = array.reshape(-1, n_channels) if valid is None else array[valid]
+        ends = np.stack([values.min(axis=axis), values.max(axis=axis)]).reshape(2, -1)
+        limits = np.where(limits[0] == limits[1], ends.astype(np.float64), limits)
+    return np.broadcast_to(limits, (2, n_channels))
 
 
 def normalise(
@@ -236,7 +245,7 @@ def normalise(
         if array.dtype.itemsize < 4:
             array = array.astype(np.float32)
     elif array.dtype.kind == "b":
-        array = array.astype(np.uint8)
+        array = array.astype(np.uint8) * np.uint8(255)
 
     if n_channels == 3:
         if array.dtype == np.uint8:
@@ -267,6 +276,9 @@ def _stretch(
     dtype = np.float32 if array.dtype.itemsize <= 2 else np.float64
     span = high - low
     scale = np.divide(1.0, span, out=np.zeros_like(span), where=span > 0)
-    unit: NDArray[np.floating] = (array - low.astype(dtype)) * scale.astype(dtype)
-    np.clip(unit, 0, 1, out=unit)
+    # Clipped first, so that a huge value that stands for nodata does not overflow.
+    unit: NDArray[np.floating] = np.clip(array, low.astype(dtype), high.astype(dtype))
+    unit -= low.astype(dtype)
+    unit *= scale.astype(dtype)
+    np.minimum(unit, 1, out=unit)
     return unit
