@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 __all__ = ["Output"]
 
 # What a user has set on a layer and expects to see on the layer that takes its place.
-_APPEARANCE = ("opacity", "blending", "contour", "show_selected_label", "metadata")
+_APPEARANCE = ("opacity", "blending", "colormap", "contour", "metadata")
 
 
 class Output:
@@ -123,7 +123,9 @@ class Output:
 
     def _add(self, labels: NDArray[np.int32], name: str, **appearance: Any) -> Labels:
         self._array = labels.reshape(self._source.shape)
-        layer = Labels(self._array, name=name, **self._source.placement, **appearance)
+        layer = Labels(self._array, name=name, **self._source.placement)
+        for key, value in appearance.items():
+            setattr(layer, key, value)
         # Any of these may mean an edit; which of them do is found out when it matters, by
         # comparing. Other plugins change the array and call refresh().
         for event in (layer.events.paint, layer.events.data, layer.events.set_data):
