@@ -180,6 +180,7 @@ def _assign(
     nearest = np.empty(strip.size, strip.dtype)
     weights = np.empty((9, n_values), strip.dtype)
     constants = np.empty(9, strip.dtype)
+    strip_top, strip_size, strip_width = -1, -1, -1
     for i in range(start, stop):
         y0, y1 = i * step, min((i + 1) * step, height)
         for j in range(columns):
@@ -221,12 +222,15 @@ def _assign(
                         for x in range(w):
                             values[f, p + x] = features[f, y, x0 + x]
                         p += w
-                p = 0
-                for y in range(top, bottom):
-                    for x in range(w):
-                        values[n_features, p + x] = offsets[y - y0]
-                        values[n_features + 1, p + x] = offsets[x]
-                    p += w
+                # Positions are the same in all cells but those that the border cuts.
+                if top - y0 != strip_top or n != strip_size or w != strip_width:
+                    strip_top, strip_size, strip_width = top - y0, n, w
+                    p = 0
+                    for y in range(top, bottom):
+                        for x in range(w):
+                            values[n_features, p + x] = offsets[y - y0]
+                            values[n_features + 1, p + x] = offsets[x]
+                        p += w
                 if n_values == 5:
                     _nearest_of_five(n, values, weights, constants, nearest)
                 else:
