@@ -45,7 +45,7 @@ def n_threads() -> int:
     value = os.environ.get(ENVIRONMENT_VARIABLE)
     if value is None:
         return cores
-    if not value.strip().isdigit() or int(value) < 1:
+    if not value.strip().isdecimal() or int(value) < 1:
         raise ParameterError(
             f"{ENVIRONMENT_VARIABLE} is {value!r}; expected a whole number of at least 1"
         )

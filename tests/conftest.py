@@ -94,3 +94,20 @@ def grey_ramp() -> np.ndarray:
     """A uint16 grey image of 40 x 56 pixels: four vertical bands of growing brightness."""
     bands = np.repeat(np.array([500, 9_000, 25_000, 60_000], dtype=np.uint16), 14)
     return np.tile(bands, (40, 1))
+
+
+@pytest.fixture(scope="session")
+def lite_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A weights file of del-lite as training would write it, with weights drawn by chance."""
+    import torch
+
+    from napari_del.models.lite import DelLite
+    from napari_del.training.train import export_weights
+
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        network = DelLite()
+    network.initialise(torch.Generator().manual_seed(1))
+    path = tmp_path_factory.mktemp("weights") / "lite.safetensors"
+    export_weights(network, path, {})
+    return path
