@@ -323,7 +323,9 @@ class Segmentation:
         min_superpixels: int = 0,
     ) -> int:
         """Number of regions that `labels` would give with the same arguments."""
-        if linkage != "egb" and max(min_size, min_superpixels) <= 1:
+        least = _check_count("min_size", min_size)
+        least = max(least, _check_count("min_superpixels", min_superpixels))
+        if linkage != "egb" and least <= 1:
             t = self.default_threshold(linkage) if threshold is None else threshold
             return self.hierarchy(linkage).n_regions(merging.threshold_to_fixed(t))
         rows = self.regions(threshold, linkage, min_size, min_superpixels=min_superpixels)
