@@ -134,7 +134,14 @@ def test_pytorch_keeps_to_the_budget_during_a_run(
 
 def test_pytorch_gets_its_threads_back_after_an_error(monkeypatch, torch_threads):
     monkeypatch.setattr(_threads, "n_threads", lambda: 1)
-    with pytest.raises(ZeroDivisionError), limit_torch():
-        assert torch.get_num_threads() == 1
-        raise ZeroDivisionError
+    seen = []
+
+    def fail():
+        with limit_torch():
+            seen.append(torch.get_num_threads())
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        fail()
+    assert seen == [1]
     assert torch.get_num_threads() == torch_threads
