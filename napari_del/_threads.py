@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from functools import lru_cache
 
@@ -80,8 +80,12 @@ def parallel_for(body: Callable[[int, int], object], n: int, *, grain: int = 1) 
             body(0, n)
         return
     parts = [(start, min(start + size, n)) for start in range(0, n, size)]
-    for _ in _pool(threads).map(lambda part: body(*part), parts):
-        pass
+    pool = _pool(threads)
+    futures = [pool.submit(body, start, stop) for start, stop in parts]
+    # One wait for all: a caller that woke after each part would be one thread too many.
+    wait(futures)
+    for future in futures:
+        future.result()
 
 
 @contextmanager
