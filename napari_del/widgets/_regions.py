@@ -9,16 +9,19 @@ from qtpy.QtWidgets import (
     QFormLayout,
     QHBoxLayout,
     QLabel,
+    QSlider,
     QSpinBox,
     QVBoxLayout,
     QWidget,
 )
-from superqt import QDoubleSlider
 
 from napari_del.merging import LINKAGES
 from napari_del.widgets._session import NESTED_LINKAGES, Session, Settings
 
-__all__ = ["RegionPanel"]
+__all__ = ["SLIDER_STEPS", "RegionPanel"]
+
+# Steps of the slider; more than it has pixels on any screen.
+SLIDER_STEPS = 4000
 
 _LINKAGE_TIPS = {
     "average": "Regions join by the mean dissimilarity along their whole common border",
@@ -42,10 +45,10 @@ class RegionPanel(QWidget):
         super().__init__(parent)
         self._session: Session | None = None
         self._source: QWidget | None = None  # the control that is changing the session
-        self.slider = QDoubleSlider(Qt.Orientation.Horizontal)
-        self.slider.setRange(0, 1)
-        self.slider.setSingleStep(0.005)
-        self.slider.setPageStep(0.05)
+        self.slider = QSlider(Qt.Orientation.Horizontal)
+        self.slider.setRange(0, SLIDER_STEPS)
+        self.slider.setSingleStep(SLIDER_STEPS // 200)
+        self.slider.setPageStep(SLIDER_STEPS // 20)
         self.slider.setToolTip(
             "Finer to coarser. Equal distances change the number of regions by equal factors"
         )
@@ -142,17 +145,17 @@ class RegionPanel(QWidget):
             # A control in use stays where the user put it: what it stands for is reached only
             # nearly, and a slider that snaps or a number that jumps back cannot be stepped.
             if self._source is not self.slider:
-                self.slider.setValue(session.position)
+                self.slider.setValue(round(session.position * SLIDER_STEPS))
             self.threshold.setValue(settings.threshold)
             if self._source is not self.regions:
                 self.regions.setValue(n)
             self.min_size.setValue(settings.min_size)
             self.linkage.setCurrentIndex(self.linkage.findData(settings.linkage))
 
-    def _on_slider(self, position: float) -> None:
+    def _on_slider(self, step: int) -> None:
         if self._session is not None:
             self._source = self.slider
-            self._session.move_to(position)
+            self._session.move_to(step / SLIDER_STEPS)
             self._source = None
 
     def _on_threshold(self, threshold: float) -> None:

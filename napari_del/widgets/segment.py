@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -18,9 +19,9 @@ from qtpy.QtWidgets import (
     QVBoxLayout,
     QWidget,
 )
-from superqt.utils import QSignalThrottler
+from superqt.utils import FunctionWorker, QSignalThrottler
 
-from napari_del.errors import Cancelled, NapariDelError
+from napari_del.errors import Cancelled, NapariDelError, NonFiniteWarning
 from napari_del.widgets._job import STAGES, Failure, Job, Result
 from napari_del.widgets._output import Output
 from napari_del.widgets._parameters import ParameterPanel
@@ -156,8 +157,9 @@ class SegmentWidget(QWidget):
         return self._worker is None or self._worker.abort_requested
 
     def _start(self, function: Any, then: Any) -> None:
-        worker = create_worker(function, _start_thread=False)
+        worker = create_worker(function, _start_thread=False, _worker_class=FunctionWorker)
         worker.returned.connect(then)
+        worker.warned.connect(self._on_warning)
         worker.errored.connect(self._on_crash)
         worker.finished.connect(self._on_finished)
         self._worker = worker
@@ -197,6 +199,14 @@ class SegmentWidget(QWidget):
         n = result.session.segmentation.n_superpixels
         self.status.setText(f"{n:,} superpixels in {result.seconds:.1f} s")
         self._tell_of(aside)
+
+    def _on_warning(self, warning: tuple[Any, ...]) -> None:
+        # A worker turns all filters off: warnings of other libraries go through them here.
+        message, category, filename, line = warning[:4]
+        if issubclass(category, NonFiniteWarning):
+            show_warning(str(message))
+        else:
+            warnings.warn_explicit(message, category, filename, line)
 
     def _on_crash(self, error: Exception) -> None:
         # napari shows the error itself, with its traceback: it is a fault, not a user's mistake.

@@ -13,6 +13,7 @@ from qtpy.QtTest import QTest
 import napari_del
 from napari_del import segmentation as segmentation_module
 from napari_del.merging import LINKAGES
+from napari_del.widgets._regions import SLIDER_STEPS
 
 Open = Callable[..., tuple[Any, Any]]
 Run = Callable[[Any], Any]
@@ -75,7 +76,7 @@ def test_slider_rewrites_the_same_array_and_computes_nothing_again(
     )
     seen = set()
     for position in (0.1, 0.3, 0.5, 0.7, 0.9):
-        widget.regions.slider.setValue(position)
+        widget.regions.slider.setValue(round(position * SLIDER_STEPS))
         qtbot.wait(SETTLED)
         settings = widget.session.settings
         assert settings.threshold == pytest.approx(widget.regions.threshold.value(), abs=1e-5)
@@ -98,11 +99,11 @@ def test_dragging_is_coalesced_and_ends_at_the_last_position(
     layer = run(widget)
     writes: list[int] = []
     layer.events.set_data.connect(lambda event: writes.append(1))
-    positions = np.linspace(0, 0.8, 200)
-    for position in positions:
-        widget.regions.slider.setValue(float(position))
+    steps = range(0, SLIDER_STEPS * 4 // 5, SLIDER_STEPS // 200)
+    for step in steps:
+        widget.regions.slider.setValue(step)
     qtbot.wait(SETTLED)
-    threshold = widget.session.scale.threshold(float(positions[-1]))
+    threshold = widget.session.scale.threshold(steps[-1] / SLIDER_STEPS)
     np.testing.assert_array_equal(
         layer.data, widget.session.segmentation.labels(threshold, sequential=False)
     )
@@ -140,7 +141,7 @@ def test_select_by_number_of_regions(
     assert widget.session.settings.threshold == widget.session.segmentation.threshold_for(10)
     assert "<b>10</b> regions" in widget.regions.count.text()
     # the slider went along
-    assert widget.regions.slider.value() == pytest.approx(widget.session.position, abs=1e-3)
+    assert widget.regions.slider.value() == round(widget.session.position * SLIDER_STEPS)
 
 
 def test_keyboard_alone_is_enough(open_widget: Open, patches: np.ndarray, qtbot: Any) -> None:

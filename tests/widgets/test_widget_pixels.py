@@ -23,13 +23,14 @@ def test_regions_appear_in_their_colours_and_follow_the_slider(
     viewer, widget = open_widget(np.repeat(patches[..., :1], 3, axis=-1), show=True)
     layer = run(widget)
     layer.opacity = 1
+    viewer.reset_view()  # the dock has taken room from the canvas
     for n in (3, 8):
         widget.regions.regions.setValue(n)
         qtbot.wait(200)
         picture = viewer.screenshot(canvas_only=True, flash=False)
         numbers, sizes = np.unique(layer.data, return_counts=True)
         assert numbers.size == n
-        # The image does not fill the canvas: shares are compared with one another.
+        # The image does not fill the canvas, so its share of it is taken out.
         colours = np.array([layer.get_color(number) for number in numbers])
         shares = np.array([share_of(picture, colour) for colour in colours])
         alone = [(np.abs(colours - colour).max(axis=1) < 0.02).sum() == 1 for colour in colours]
