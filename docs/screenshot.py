@@ -10,10 +10,9 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-import imageio.v3 as iio
 import napari
+from PIL import Image
 from qtpy.QtCore import QEventLoop, QTimer
-from skimage.util import img_as_ubyte
 
 OUTPUT = Path(__file__).parent / "images" / "widget.png"
 SIZE = (1240, 800)
@@ -55,7 +54,8 @@ def main() -> None:
     viewer.reset_view()
     wait(1000)
     picture = viewer.window.screenshot(canvas_only=False, flash=False)
-    iio.imwrite(options.output, img_as_ubyte(picture)[..., :3], optimize=True)
+    # 256 colours: a third of the size, and no difference to the eye.
+    Image.fromarray(picture[..., :3]).quantize(256).save(options.output, optimize=True)
     viewer.close()
 
 
