@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from napari_del import errors as errors
     from napari_del.models import list_models as list_models
+    from napari_del.pipeline import segment as segment
     from napari_del.segmentation import Segmentation as Segmentation
     from napari_del.segmentation import load as load
-    from napari_del.segmentation import segment as segment
     from napari_del.superpixels import slic as slic
 
 __version__ = "0.1.0"
@@ -19,7 +19,7 @@ _HOME = {
     "Segmentation": "segmentation",
     "list_models": "models",
     "load": "segmentation",
-    "segment": "segmentation",
+    "segment": "pipeline",
     "slic": "superpixels",
 }
 __all__ = ["Segmentation", "errors", "list_models", "load", "segment", "slic"]

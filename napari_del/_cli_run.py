@@ -64,7 +64,7 @@ class Outputs:
 def load_program(arguments: argparse.Namespace) -> None:
     """Import what takes long to import, and check what can be checked without the image."""
     import napari_del.overlay
-    import napari_del.segmentation  # noqa: F401
+    import napari_del.pipeline  # noqa: F401
     from napari_del.models import find_model, resolve_device
     from napari_del.superpixels.grid import check_step
 
@@ -99,7 +99,7 @@ def compute(
 ) -> None:
     """Segment an image and write what was asked for."""
     from napari_del.io import write_labels
-    from napari_del.segmentation import segment
+    from napari_del.pipeline import segment
 
     result = segment(
         image,

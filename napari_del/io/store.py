@@ -74,6 +74,7 @@ def write_segmentation(
                 "napari_del_version": __version__,
                 "parameters": segmentation.parameters,
                 "default_thresholds": segmentation._default_thresholds,
+                "arrays": [name for name, array in arrays.items() if array is not None],
             },
         )
         for name, array in arrays.items():
@@ -82,12 +83,25 @@ def write_segmentation(
             # A table may be empty, a chunk may not.
             side = _CHUNK if name == "superpixels" else 2**20
             chunks = tuple(max(1, min(side, length)) for length in array.shape)
-            stored = group.create_array(name, shape=array.shape, dtype=array.dtype, chunks=chunks)
+            # Chunks of zeros are written too, so that one that is missing is noticed.
+            stored = group.create_array(
+                name,
+                shape=array.shape,
+                dtype=array.dtype,
+                chunks=chunks,
+                config={"write_empty_chunks": True},
+            )
             if array.size:
                 stored[...] = array
-        if target.exists():
-            os.rename(target, temporary / "old")
-        os.rename(temporary / "new", target)
+        old = temporary / "old"
+        if os.path.lexists(target):
+            os.rename(target, old)
+        try:
+            os.rename(temporary / "new", target)
+        except OSError:
+            if os.path.lexists(old):
+                os.rename(old, target)
+            raise
     except OSError as error:
         raise OutputError(f"{target} cannot be written: {error.strerror or error}") from error
     finally:
@@ -128,16 +142,21 @@ def read_segmentation(path: str | PathLike[str]) -> Segmentation:
             f"{attributes.get('format_version')!r}; expected {FORMAT!r}, version {FORMAT_VERSION}"
         )
     try:
-        arrays = {
-            name: np.asarray(cast("zarr.Array[Any]", group[name])[...])
-            for name in group.array_keys()
-        }
+        names = cast("list[str]", attributes["arrays"])
+        arrays = {name: _read_array(group, name) for name in names}
         nodes = number_nodes(arrays["superpixels"])
         graph = AdjacencyGraph(
             arrays["edges"], arrays["border_lengths"], arrays.get("boundary_sums")
         )
         n, m = nodes.ids.size, len(graph.edges)
-        if len(arrays["embeddings"]) != n or len(arrays["dissimilarity"]) != m:
+        lengths = [
+            len(a) for name, a in arrays.items() if name not in ("superpixels", "embeddings")
+        ]
+        if (
+            len(arrays["embeddings"]) != n
+            or set(lengths) != {m}
+            or graph.edges.max(initial=-1) >= n
+        ):
             raise ValueError(f"tables do not fit {n} superpixels and {m} edges")
         return Segmentation(
             nodes,
@@ -149,6 +168,17 @@ def read_segmentation(path: str | PathLike[str]) -> Segmentation:
         )
     except Exception as error:
         raise ReadError(f"{source} is damaged: {_first_line(error)}") from error
+
+
+def _read_array(group: zarr.Group, name: str) -> NDArray[Any]:
+    """An array with all its chunks; zarr takes one that is missing for zeros."""
+    if name not in group:
+        raise ValueError(f"array {name} is missing")
+    stored = cast("zarr.Array[Any]", group[name])
+    lack = stored.nchunks - stored.nchunks_initialized if stored.size else 0
+    if lack:
+        raise ValueError(f"{name} lacks {lack} of {stored.nchunks} chunks")
+    return np.asarray(stored[...])
 
 
 def _first_line(error: Exception) -> str:

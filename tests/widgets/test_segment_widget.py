@@ -11,7 +11,7 @@ from qtpy.QtCore import Qt
 from qtpy.QtTest import QTest
 
 import napari_del
-from napari_del import segmentation as segmentation_module
+from napari_del import pipeline as pipeline_module
 from napari_del.merging import LINKAGES
 from napari_del.widgets._regions import SLIDER_STEPS
 
@@ -62,13 +62,13 @@ def test_slider_rewrites_the_same_array_and_computes_nothing_again(
     layer = run(widget)
     calls: list[str] = []
     for name in ("slic_features", "adjacency", "dissimilarity", "normalise"):
-        real = getattr(segmentation_module, name)
+        real = getattr(pipeline_module, name)
 
         def counted(*args: Any, _real: Any = real, _name: str = name, **kwargs: Any) -> Any:
             calls.append(_name)
             return _real(*args, **kwargs)
 
-        monkeypatch.setattr(segmentation_module, name, counted)
+        monkeypatch.setattr(pipeline_module, name, counted)
     array, segmentation, tree = (
         layer.data,
         widget.session.segmentation,
