@@ -5,7 +5,7 @@ from __future__ import annotations
 import operator
 from functools import cached_property
 from os import PathLike
-from typing import Any, SupportsIndex
+from typing import Any
 
 import numpy as np
 from numba import njit
@@ -392,7 +392,10 @@ def _check_linkage(linkage: str) -> str:
 
 
 def _check_count(name: str, value: int, least: int = 0) -> int:
-    number = operator.index(value) if isinstance(value, SupportsIndex) else least - 1
+    try:
+        number = operator.index(value)
+    except TypeError:
+        number = least - 1
     if number < least:
         raise ParameterError(f"{name} is {value!r}; expected a whole number of at least {least}")
     return number
