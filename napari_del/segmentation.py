@@ -51,7 +51,7 @@ class Segmentation:
     default_thresholds : dict of float
         Threshold to start with, for each linkage.
     parameters : dict
-        What the segmentation was made with; plain values.
+        What it was made with; plain values.
     """
 
     def __init__(
@@ -139,7 +139,7 @@ class Segmentation:
         return str(self.parameters["model"])
 
     def default_threshold(self, linkage: str = "average") -> float:
-        """Threshold from 0 to 1 that suits the model, for a linkage."""
+        """Threshold that suits the model, from 0 to 1."""
         return self._default_thresholds[_check_linkage(linkage)]
 
     @cached_property
@@ -154,7 +154,7 @@ class Segmentation:
         return self._d if linkage == "del" else self._combined
 
     def _order(self, linkage: str) -> NDArray[np.int64]:
-        kind = "d" if linkage == "del" or self.boundary is None else "combined"
+        kind = "d" if linkage == "del" or self.boundary is None else "both"
         if kind not in self._orders:
             self._orders[kind] = merging.edge_order(self._weights(linkage))
         return self._orders[kind]
@@ -329,8 +329,8 @@ class Segmentation:
         Returns
         -------
         float
-            The smallest threshold with at most `n_regions` regions; where no threshold gives
-            so few, because the image falls into separate parts, the one with the fewest.
+            The smallest threshold with at most `n_regions` regions; if the image falls into
+            more separate parts than that, the smallest with the fewest.
 
         Raises
         ------
@@ -371,7 +371,6 @@ def load(path: str | PathLike[str]) -> Segmentation:
     Returns
     -------
     Segmentation
-        Equal to the one that was saved.
 
     Raises
     ------
