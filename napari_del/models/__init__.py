@@ -187,6 +187,8 @@ def _describe(name: str, registered: _Registered, path: Path) -> ModelInfo:
         if stated is not None:
             try:
                 thresholds |= {str(k): float(v) for k, v in json.loads(stated).items()}
+                if not all(0 <= t <= 1 for t in thresholds.values()):  # NaN is not either
+                    raise ValueError("out of range")
             except (ValueError, AttributeError, TypeError) as error:
                 raise WeightsError(
                     f"weights file {path} has default_thresholds {stated!r}; expected a number "
