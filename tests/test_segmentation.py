@@ -374,7 +374,7 @@ def test_flat_regions_are_told_apart_at_every_threshold_but_one(two_tone):
 def test_progress_tells_the_stages_in_order(lite_weights):
     for model in ("mean-color", lite_weights):
         told = []
-        segment(picture(), model=model, progress=lambda *args: told.append(args))
+        segment(picture(), model=model, progress=lambda *a, told=told: told.append(a))
         assert list(dict.fromkeys(stage for stage, _, _ in told)) == STAGES
         for stage in STAGES:
             steps = [(done, total) for name, done, total in told if name == stage]
