@@ -90,6 +90,8 @@ def test_slider_rewrites_the_same_array_and_computes_nothing_again(
     assert widget.session.segmentation is segmentation
     assert segmentation.hierarchy("average") is tree
     assert calls == []
+    run(widget)
+    assert calls  # a run, on the other hand, is seen
 
 
 def test_dragging_is_coalesced_and_ends_at_the_last_position(
