@@ -10,6 +10,7 @@ that no more threads are busy than there are cores.
 from __future__ import annotations
 
 import os
+from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager
@@ -79,13 +80,31 @@ def parallel_for(body: Callable[[int, int], object], n: int, *, grain: int = 1) 
         if n > 0:
             body(0, n)
         return
-    parts = [(start, min(start + size, n)) for start in range(0, n, size)]
-    pool = _pool(threads)
-    futures = [pool.submit(body, start, stop) for start, stop in parts]
-    # One wait for all: a caller that woke after each part would be one thread too many.
-    wait(futures)
-    for future in futures:
-        future.result()
+    parts = deque((start, min(start + size, n)) for start in range(0, n, size))
+
+    def work() -> None:
+        while True:
+            try:
+                start, stop = parts.popleft()
+            except IndexError:
+                return
+            try:
+                body(start, stop)
+            except BaseException:
+                parts.clear()
+                raise
+
+    # The caller is one of the threads: if it only waited, it would be one too many whenever it
+    # wakes, and slower to begin.
+    helpers = [_pool(threads - 1).submit(work) for _ in range(min(threads, len(parts)) - 1)]
+    try:
+        work()
+    finally:
+        # A helper that has not begun by now has nothing left to do.
+        wait([helper for helper in helpers if not helper.cancel()])
+    for helper in helpers:
+        if not helper.cancelled():
+            helper.result()
 
 
 @contextmanager

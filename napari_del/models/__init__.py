@@ -129,7 +129,7 @@ _NETWORKS = {
         "napari_del.models.lite",
         "DelLite",
         "del-lite.safetensors",
-        None,
+        "41b78401571f65c097eb126ba2aca146838f1f402cc3e7b8e5fbbb621ed3b4ce",
     ),
     "del-vgg16": _Registered(
         "the paper's network on VGG16: convert the authors' weights, see docs/caffe.md",
@@ -151,7 +151,7 @@ _MEAN_COLOR_INFO = ModelInfo(
     None,
     None,
     "BSD-3-Clause",
-    {"average": 0.5, "del": 0.2, "egb": 0.5},
+    {"average": 0.494, "del": 0.267, "egb": 0.783},
 )
 
 
