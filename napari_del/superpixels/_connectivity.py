@@ -11,6 +11,8 @@ mask around them, become superpixels of their own, numbered after their first pi
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numba import njit
 from numpy.typing import NDArray
@@ -99,72 +101,101 @@ def _flatten(start: int, stop: int, parent: NDArray[np.int32]) -> None:
 
 
 @njit(nogil=True, cache=True)
-def _fragments(
+def _split_clusters(
     ids: NDArray[np.int32], parent: NDArray[np.int32], n_cells: int
 ) -> NDArray[np.int32]:
-    """First pixels of the components that do not keep their id."""
+    """List the components of clusters that have several, by first pixel, and number them.
+
+    The number s of such a component takes the place of its first pixel's parent, as ``-1 - s``.
+    """
     pieces = np.zeros(n_cells + 1, np.int32)
-    n_extra = 0
+    roots = np.empty(n_cells + 1, np.int32)
+    n = 0
     for p in range(ids.size):
         if parent[p] == p and ids[p] > 0:
             pieces[ids[p]] += 1
-            if pieces[ids[p]] == 2:
-                n_extra += 2
-            elif pieces[ids[p]] > 2:
-                n_extra += 1
-    # Sizes are needed only where an id has several components.
-    roots = np.empty(n_extra, np.int32)
-    slot = np.empty(0, np.int32)
-    if n_extra > 0:
-        slot = np.full(ids.size, -1, np.int32)
-    n = 0
-    for p in range(ids.size):
-        if n_extra > 0 and parent[p] == p and ids[p] > 0 and pieces[ids[p]] > 1:
+            if n == roots.size:
+                more = np.empty(2 * n, np.int32)
+                more[:n] = roots
+                roots = more
             roots[n] = p
-            slot[p] = n
             n += 1
-    sizes = np.zeros(n_extra, np.int64)
-    for p in range(ids.size):
-        if n_extra > 0 and pieces[ids[p]] > 1:
-            sizes[slot[parent[p]]] += 1
+    n_split = 0
+    for r in range(n):
+        p = roots[r]
+        if pieces[ids[p]] > 1:
+            parent[p] = -1 - n_split
+            roots[n_split] = p
+            n_split += 1
+    return roots[:n_split]
+
+
+@njit(nogil=True, cache=True)
+def _component(parent: NDArray[np.int32], p: int) -> int:
+    """Number of the pixel's component, or -1 if its cluster is in one piece."""
+    q = parent[p]
+    if q >= 0:
+        q = parent[q]
+    return -1 - q if q < 0 else -1
+
+
+@njit(nogil=True, cache=True)
+def _sizes(start: int, stop: int, parent: NDArray[np.int32], n: int) -> NDArray[np.int64]:
+    """Pixels of each numbered component among pixels `start` to `stop`."""
+    sizes = np.zeros(n, np.int64)
+    for p in range(start, stop):
+        s = _component(parent, p)
+        if s >= 0:
+            sizes[s] += 1
+    return sizes
+
+
+@njit(nogil=True, cache=True)
+def _is_fragment(
+    ids: NDArray[np.int32], roots: NDArray[np.int32], sizes: NDArray[np.int64], n_cells: int
+) -> NDArray[np.bool_]:
+    """Whether each numbered component is another than the one that keeps its cluster's id."""
     kept = np.full(n_cells + 1, -1, np.int32)
-    for r in range(n_extra):  # in raster order, so that only a larger component takes over
-        u = ids[roots[r]]
-        if kept[u] < 0 or sizes[r] > sizes[kept[u]]:
-            kept[u] = r
-    fragments = np.empty(n_extra, np.int32)
+    for s in range(roots.size):  # in raster order, so that only a larger component takes over
+        u = ids[roots[s]]
+        if kept[u] < 0 or sizes[s] > sizes[kept[u]]:
+            kept[u] = s
+    fragment = np.ones(roots.size, np.bool_)
+    fragment[kept[kept >= 0]] = False
+    return fragment
+
+
+@njit(nogil=True, cache=True)
+def _loose_pixels(
+    start: int, stop: int, parent: NDArray[np.int32], fragment: NDArray[np.bool_]
+) -> NDArray[np.int32]:
+    """Pixels of fragments among pixels `start` to `stop`."""
     n = 0
-    for r in range(n_extra):
-        if kept[ids[roots[r]]] != r:
-            fragments[n] = roots[r]
+    for p in range(start, stop):
+        s = _component(parent, p)
+        if s >= 0 and fragment[s]:
             n += 1
-    return fragments[:n]
+    pixels = np.empty(n, np.int32)
+    n = 0
+    for p in range(start, stop):
+        s = _component(parent, p)
+        if s >= 0 and fragment[s]:
+            pixels[n] = p
+            n += 1
+    return pixels
 
 
 @njit(nogil=True, cache=True)
 def _dissolve(
-    fragments: NDArray[np.int32],
+    pixels: NDArray[np.int32],
     ids: NDArray[np.int32],
-    parent: NDArray[np.int32],
     step: int,
     height: int,
     width: int,
     n_cells: int,
 ) -> None:
-    """Give the pixels of fragments to the superpixels around them; `ids` is changed."""
-    is_fragment = np.zeros(ids.size if fragments.size else 0, np.bool_)
-    for f in fragments:
-        is_fragment[f] = True
-    n = 0
-    for p in range(is_fragment.size):
-        if is_fragment[parent[p]]:
-            n += 1
-    pixels = np.empty(n, np.int32)
-    n = 0
-    for p in range(is_fragment.size):
-        if is_fragment[parent[p]]:
-            pixels[n] = p
-            n += 1
+    """Give the pixels of fragments to the superpixels around them; both arrays are changed."""
+    n = pixels.size
     cluster = ids[pixels]
     ids[pixels] = -1
     given = np.empty(n, np.int32)
@@ -274,6 +305,20 @@ def connect(choices: NDArray[np.uint8], grid: Grid) -> NDArray[np.int32]:
     for top in tops[1:]:
         _components_across(top, ids, width, parent)
     parallel_for(lambda a, b: _flatten(a, b, parent), ids.size, grain=2**15)
-    fragments = _fragments(ids, parent, grid.n_cells)
-    _dissolve(fragments, ids, parent, grid.step, height, width, grid.n_cells)
+    roots = _split_clusters(ids, parent, grid.n_cells)
+    if roots.size:
+        parts: dict[int, NDArray[Any]] = {}
+
+        def count(start: int, stop: int) -> None:
+            parts[start] = _sizes(start, stop, parent, roots.size)
+
+        def collect(start: int, stop: int) -> None:
+            parts[start] = _loose_pixels(start, stop, parent, fragment)
+
+        parallel_for(count, ids.size, grain=2**17)
+        fragment = _is_fragment(ids, roots, np.sum(list(parts.values()), axis=0), grid.n_cells)
+        parts.clear()
+        parallel_for(collect, ids.size, grain=2**17)
+        pixels = np.concatenate([parts[start] for start in sorted(parts)])
+        _dissolve(pixels, ids, grid.step, height, width, grid.n_cells)
     return shaped
