@@ -30,8 +30,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--model", default="del-lite")
     parser.add_argument("--sample", default="immunohistochemistry")
-    parser.add_argument("--regions", type=int, default=60)
-    parser.add_argument("--min-size", type=int, default=400, help="in pixels")
+    parser.add_argument("--regions", type=int, help="default: those of the default threshold")
+    parser.add_argument("--min-size", type=int, default=200, help="in pixels")
     parser.add_argument("--output", type=Path, default=OUTPUT)
     options = parser.parse_args()
 
@@ -49,8 +49,9 @@ def main() -> None:
     if widget.session is None:
         raise SystemExit(f"nothing was segmented: {widget.status.text()}")
     widget.regions.min_size.setValue(options.min_size)
-    widget.regions.regions.setValue(options.regions)
-    widget.labels_layer.opacity = 0.6
+    if options.regions is not None:
+        widget.regions.regions.setValue(options.regions)
+    widget.labels_layer.opacity = 0.5
     viewer.reset_view()
     wait(1000)
     picture = viewer.window.screenshot(canvas_only=False, flash=False)

@@ -67,14 +67,14 @@ def slic_features(
     if str(device).startswith("cuda"):
         from napari_del.superpixels._slic_torch import assign as assign_torch
 
-        choices = assign_torch(features, mask, grid, pitch, int(iterations), device)
+        clusters = assign_torch(features, mask, grid, pitch, int(iterations), device)
     else:
         from napari_del.superpixels._slic_cpu import assign
 
-        choices = assign(features, mask, grid, pitch, int(iterations))
+        clusters = assign(features, mask, grid, pitch, int(iterations))
     from napari_del.superpixels._connectivity import connect
 
-    return connect(choices, grid)
+    return connect(clusters, grid)
 
 
 def slic(

@@ -18,31 +18,9 @@ from numba import njit
 from numpy.typing import NDArray
 
 from napari_del._threads import n_threads, parallel_for
-from napari_del.superpixels._slic_cpu import MASKED
 from napari_del.superpixels.grid import Grid
 
 __all__ = ["connect"]
-
-
-@njit(nogil=True, cache=True)
-def _cluster_ids(
-    start: int,
-    stop: int,
-    choices: NDArray[np.uint8],
-    step: int,
-    columns: int,
-    ids: NDArray[np.int32],
-) -> None:
-    """Write the id of the chosen cluster, 1 + its cell's index, and 0 where masked."""
-    width = choices.shape[1]
-    for y in range(start, stop):
-        base = (y // step) * columns + 1
-        for x in range(width):
-            k = np.int32(choices[y, x])
-            if k == MASKED:
-                ids[y, x] = 0
-            else:
-                ids[y, x] = base + x // step + (k // 3 - 1) * columns + k % 3 - 1
 
 
 @njit(nogil=True, cache=True)
@@ -108,18 +86,20 @@ def _split_clusters(
 
     The number s of such a component takes the place of its first pixel's parent, as ``-1 - s``.
     """
-    pieces = np.zeros(n_cells + 1, np.int32)
-    roots = np.empty(n_cells + 1, np.int32)
     n = 0
     for p in range(ids.size):
-        if parent[p] == p and ids[p] > 0:
-            pieces[ids[p]] += 1
-            if n == roots.size:
-                more = np.empty(2 * n, np.int32)
-                more[:n] = roots
-                roots = more
+        if parent[p] == p:
+            n += 1
+    roots = np.empty(n, np.int32)
+    n = 0
+    for p in range(ids.size):
+        if parent[p] == p:
             roots[n] = p
             n += 1
+    pieces = np.zeros(n_cells + 1, np.int32)
+    for r in range(n):
+        pieces[ids[roots[r]]] += 1
+    pieces[0] = 0  # what is masked has no superpixel
     n_split = 0
     for r in range(n):
         p = roots[r]
@@ -267,13 +247,14 @@ def _dissolve(
                     depth += 1
 
 
-def connect(choices: NDArray[np.uint8], grid: Grid) -> NDArray[np.int32]:
-    """Number clusters and make each of them one 4-connected superpixel.
+def connect(clusters: NDArray[np.int32], grid: Grid) -> NDArray[np.int32]:
+    """Make each cluster one 4-connected superpixel.
 
     Parameters
     ----------
-    choices : ndarray of uint8, shape (Y, X)
-        Choice of each pixel among the clusters around its cell; 255 where masked.
+    clusters : ndarray of int32, shape (Y, X)
+        Cluster of each pixel, 1 + the index of its cell in raster order, 0 where masked;
+        C-contiguous. It is changed and returned.
     grid : Grid
         Grid of seeds.
 
@@ -283,15 +264,9 @@ def connect(choices: NDArray[np.uint8], grid: Grid) -> NDArray[np.int32]:
         Ids: 1 + index of the cell in raster order; above the number of cells for pixels cut
         off from every such superpixel; 0 where masked.
     """
-    height, width = choices.shape
-    shaped = np.empty(choices.shape, np.int32)
+    height, width = clusters.shape
+    ids = clusters.reshape(-1)
     rows = max(1, 2**15 // width)
-    parallel_for(
-        lambda a, b: _cluster_ids(a, b, choices, grid.step, grid.columns, shaped),
-        height,
-        grain=rows,
-    )
-    ids = shaped.reshape(-1)
     parent = np.empty(ids.size, np.int32)
     band = max(rows, -(-height // (4 * n_threads())))
     tops = range(0, height, band)
@@ -321,4 +296,4 @@ def connect(choices: NDArray[np.uint8], grid: Grid) -> NDArray[np.int32]:
         parallel_for(collect, ids.size, grain=2**17)
         pixels = np.concatenate([parts[start] for start in sorted(parts)])
         _dissolve(pixels, ids, grid.step, height, width, grid.n_cells)
-    return shaped
+    return clusters

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numba import njit
 from numpy.typing import NDArray
+from scipy import ndimage
 
 from napari_del._threads import parallel_for
 from napari_del.superpixels.grid import Grid
@@ -20,43 +21,86 @@ from napari_del.superpixels.grid import Grid
 __all__ = ["MASKED", "assign"]
 
 MASKED = 255
-# Pixels of a cell are worked on in strips of rows that stay in the first-level cache.
-_STRIP = 512
+
+
+def _by_cells(planes: NDArray[Any], grid: Grid) -> NDArray[Any]:
+    """Planes (F, Y, X) cell by cell, (rows, columns, F, step * step), zero beyond the image.
+
+    What a cell's choice needs lies together then, whatever the step.
+    """
+    n, height, width = planes.shape
+    rows, columns, step = grid.rows, grid.columns, grid.step
+    lack = ((0, 0), (0, rows * step - height), (0, columns * step - width))
+    whole = np.pad(planes, lack) if any(after for _, after in lack) else planes
+    view = whole.reshape(n, rows, step, columns, step).transpose(1, 3, 0, 2, 4)
+    cells = np.empty(view.shape, planes.dtype)
+
+    def copy(start: int, stop: int) -> None:
+        cells[start:stop] = view[start:stop]
+
+    parallel_for(copy, rows)
+    return cells.reshape(rows, columns, n, step * step)
+
+
+def _first_choices(
+    mask: NDArray[np.bool_] | None, grid: Grid, shape: tuple[int, int]
+) -> NDArray[np.uint8]:
+    """Choices to begin with, (rows, columns, step * step): each pixel chooses its own cell.
+
+    Where the image cuts a cell to less than half a step, its pixels choose the cell before it,
+    so that slivers get no seed of their own. Pixels beyond the image count as masked.
+    """
+    height, width = shape
+    cell = np.full((grid.rows, grid.columns), 4, np.uint8)
+    last_height = height - (grid.rows - 1) * grid.step
+    last_width = width - (grid.columns - 1) * grid.step
+    if grid.rows > 1 and 2 * last_height < grid.step:
+        cell[-1] -= 3
+    if grid.columns > 1 and 2 * last_width < grid.step:
+        cell[:, -1] -= 1
+    choices = np.repeat(cell[..., np.newaxis], grid.step**2, axis=2)
+    if mask is not None:
+        choices[~_by_cells(mask[np.newaxis], grid)[:, :, 0]] = MASKED
+    square = choices.reshape(*cell.shape, grid.step, grid.step)
+    square[-1, :, last_height:] = MASKED
+    square[:, -1, :, last_width:] = MASKED
+    return choices
 
 
 @njit(nogil=True, cache=True)
-def _begin(
+def _sum_up(
     start: int,
     stop: int,
-    features: NDArray[np.int16],
-    mask: NDArray[np.bool_],
-    step: int,
-    offsets: NDArray[np.int32],
+    tiles: NDArray[np.int16],
+    positions: NDArray[np.int32],
     choices: NDArray[np.uint8],
     sums: NDArray[Any],
 ) -> None:
-    """Let each pixel choose its own cell, to begin with.
-
-    Where the image cuts a cell to less than half a step, its pixels choose the cell before it,
-    so that slivers get no seed of their own.
-    """
-    n_features, height, width = features.shape
+    """Sum up cells whose pixels all make one choice, as they do to begin with."""
+    n_features, n = tiles.shape[2:]
     for i in range(start, stop):
-        y0, y1 = i * step, min((i + 1) * step, height)
-        above = i > 0 and 2 * (y1 - y0) < step
-        for j in range(sums.shape[1]):
-            x0, x1 = j * step, min((j + 1) * step, width)
-            before = j > 0 and 2 * (x1 - x0) < step
-            k = (1 if above else 4) - (1 if before else 0)
-            for y in range(y0, y1):
-                for x in range(x0, x1):
-                    if mask.size == 0 or mask[y, x]:
-                        choices[y, x] = k
-                        for f in range(n_features):
-                            sums[i, j, k, f] += features[f, y, x]
-                        sums[i, j, k, n_features] += offsets[y - y0]
-                        sums[i, j, k, n_features + 1] += offsets[x - x0]
-                        sums[i, j, k, n_features + 2] += 1
+        for j in range(tiles.shape[1]):
+            k = np.uint8(MASKED)
+            count = 0
+            for p in range(n):
+                if choices[i, j, p] != MASKED:
+                    k = choices[i, j, p]
+                    count += 1
+            if count == 0:
+                continue
+            sums[i, j, k, n_features + 2] = count
+            for f in range(n_features):
+                total = np.int64(0)
+                for p in range(n):
+                    if choices[i, j, p] != MASKED:
+                        total += tiles[i, j, f, p]
+                sums[i, j, k, f] = total
+            for v in range(2):
+                total = np.int64(0)
+                for p in range(n):
+                    if choices[i, j, p] != MASKED:
+                        total += positions[v, p]
+                sums[i, j, k, n_features + v] = total
 
 
 @njit(nogil=True, cache=True)
@@ -79,15 +123,17 @@ def _update(
             count = np.int64(0)
             for di in range(-1, 2):
                 for dj in range(-1, 2):
-                    if 0 <= i + di < rows and 0 <= j + dj < columns:
-                        part = sums[i + di, j + dj, 3 * (1 - di) + (1 - dj)]
-                        if part[n_values] > 0:
-                            for v in range(n_values):
-                                total[v] += part[v]
-                            # Positions count from the cell of the pixel; make it this cell's.
-                            total[n_values - 2] += np.int64(di) * pitch * part[n_values]
-                            total[n_values - 1] += np.int64(dj) * pitch * part[n_values]
-                            count += part[n_values]
+                    a, b, k = i + di, j + dj, 3 * (1 - di) + (1 - dj)
+                    if a < 0 or a >= rows or b < 0 or b >= columns:
+                        continue
+                    share = np.int64(sums[a, b, k, n_values])
+                    if share > 0:
+                        count += share
+                        for v in range(n_values):
+                            total[v] += sums[a, b, k, v]
+                        # Positions count from the cell of the pixel; make it this cell's.
+                        total[n_values - 2] += di * pitch * share
+                        total[n_values - 1] += dj * pitch * share
             # A cluster that lost its last pixel stays dead: its old centre attracts nothing.
             changed = (count > 0) != (counts[i, j] > 0)
             if count > 0:
@@ -102,25 +148,30 @@ def _update(
 
 @njit(nogil=True, cache=True)
 def _nearest_of_five(
-    n: int,
-    values: NDArray[Any],
+    i: int,
+    j: int,
+    tiles: NDArray[np.int16],
+    positions: NDArray[np.int32],
     weights: NDArray[Any],
     constants: NDArray[Any],
     nearest: NDArray[Any],
 ) -> None:
-    """Least key of all candidates for each of `n` pixels; unrolled for colour images."""
-    v0, v1, v2, v3, v4 = values[0], values[1], values[2], values[3], values[4]
-    for p in range(n):
-        a0, a1, a2, a3, a4 = v0[p], v1[p], v2[p], v3[p], v4[p]
+    """Least key of all candidates for each pixel of a cell; unrolled for colour images."""
+    for p in range(nearest.size):
+        v0 = np.int32(tiles[i, j, 0, p])
+        v1 = np.int32(tiles[i, j, 1, p])
+        v2 = np.int32(tiles[i, j, 2, p])
+        v3 = positions[0, p]
+        v4 = positions[1, p]
         least = nearest.dtype.type(np.iinfo(nearest.dtype).max)
         for k in range(9):
             key = nearest.dtype.type(
                 constants[k]
-                + a0 * weights[k, 0]
-                + a1 * weights[k, 1]
-                + a2 * weights[k, 2]
-                + a3 * weights[k, 3]
-                + a4 * weights[k, 4]
+                + v0 * weights[k, 0]
+                + v1 * weights[k, 1]
+                + v2 * weights[k, 2]
+                + v3 * weights[k, 3]
+                + v4 * weights[k, 4]
             )
             least = key if key < least else least
         nearest[p] = least
@@ -128,25 +179,28 @@ def _nearest_of_five(
 
 @njit(nogil=True, cache=True)
 def _nearest(
-    n: int,
-    values: NDArray[Any],
+    i: int,
+    j: int,
+    tiles: NDArray[np.int16],
+    positions: NDArray[np.int32],
     weights: NDArray[Any],
     constants: NDArray[Any],
     key: NDArray[Any],
     nearest: NDArray[Any],
 ) -> None:
-    """Least key of all candidates for each of `n` pixels."""
-    for p in range(n):
+    """Least key of all candidates for each pixel of a cell."""
+    n_features = tiles.shape[2]
+    for p in range(nearest.size):
         nearest[p] = np.iinfo(nearest.dtype).max
     for k in range(9):
-        for p in range(n):
-            key[p] = constants[k]
-        for v in range(values.shape[0]):
-            line = values[v]
-            weight = weights[k, v]
-            for p in range(n):
-                key[p] += line[p] * weight
-        for p in range(n):
+        row, column = weights[k, n_features], weights[k, n_features + 1]
+        for p in range(nearest.size):
+            key[p] = constants[k] + positions[0, p] * row + positions[1, p] * column
+        for f in range(n_features):
+            weight = weights[k, f]
+            for p in range(nearest.size):
+                key[p] += tiles[i, j, f, p] * weight
+        for p in range(nearest.size):
             nearest[p] = min(nearest[p], key[p])
 
 
@@ -154,101 +208,89 @@ def _nearest(
 def _assign(
     start: int,
     stop: int,
-    features: NDArray[np.int16],
-    step: int,
-    offsets: NDArray[np.int32],
+    tiles: NDArray[np.int16],
+    positions: NDArray[np.int32],
     pitch: int,
     centres: NDArray[np.int32],
     counts: NDArray[np.int64],
-    moved: NDArray[np.bool_],
+    stale: NDArray[np.bool_],
     choices: NDArray[np.uint8],
     sums: NDArray[Any],
-    strip: NDArray[Any],
+    zero: NDArray[Any],
     last: bool,
 ) -> None:
     """Let the pixels of cell rows `start` to `stop` choose, and move those that change in the sums.
 
     Squared distances are compared without the square of the pixel's own values, which is the
-    same for all candidates. `strip` gives their dtype and how many pixels to take at a time.
-    Sums are not needed after the `last` assignment.
+    same for all candidates. `zero` gives their dtype. Sums are not needed after the `last`
+    assignment.
     """
-    n_features, height, width = features.shape
-    rows, columns = counts.shape
+    rows, columns, n_features, n = tiles.shape
     n_values = n_features + 2
-    values = np.empty((n_values, strip.size), strip.dtype)
-    key = np.empty(strip.size, strip.dtype)
-    nearest = np.empty(strip.size, strip.dtype)
-    weights = np.empty((9, n_values), strip.dtype)
-    constants = np.empty(9, strip.dtype)
-    strip_top, strip_size, strip_width = -1, -1, -1
+    key = np.empty(n, zero.dtype)
+    nearest = np.empty(n, zero.dtype)
+    weights = np.zeros((9, n_values), zero.dtype)
+    constants = np.empty(9, zero.dtype)
     for i in range(start, stop):
-        y0, y1 = i * step, min((i + 1) * step, height)
         for j in range(columns):
-            stale = False
-            for a in range(max(i - 1, 0), min(i + 2, rows)):
-                for b in range(max(j - 1, 0), min(j + 2, columns)):
-                    if moved[a, b]:
-                        stale = True
-            if not stale:
+            if not stale[i, j]:
                 continue
-            x0, x1 = j * step, min((j + 1) * step, width)
-            w = x1 - x0
             # The choice sits in the last four bits of the key, so that the least key belongs to
             # the nearest candidate and of equally near ones to that with the lowest id.
             for k in range(9):
-                a = i + k // 3 - 1
-                b = j + k % 3 - 1
-                for v in range(n_values):
-                    weights[k, v] = 0
+                di, dj = k // 3 - 1, k % 3 - 1
+                a, b = i + di, j + dj
                 if a < 0 or a >= rows or b < 0 or b >= columns or counts[a, b] == 0:
-                    constants[k] = np.iinfo(strip.dtype).max
+                    for v in range(n_values):
+                        weights[k, v] = 0
+                    constants[k] = np.iinfo(zero.dtype).max
                     continue
-                constants[k] = k
-                for v in range(n_values):
+                square = np.int64(0)
+                for v in range(n_features):
                     c = np.int64(centres[a, b, v])
-                    if v == n_features:
-                        c += (a - i) * pitch
-                    elif v == n_features + 1:
-                        c += (b - j) * pitch
-                    constants[k] += 16 * c * c
+                    square += c * c
                     weights[k, v] = -32 * c
-            strip_rows = max(1, strip.size // w)
-            for top in range(y0, y1, strip_rows):
-                bottom = min(top + strip_rows, y1)
-                n = (bottom - top) * w
-                for f in range(n_features):
-                    p = 0
-                    for y in range(top, bottom):
-                        for x in range(w):
-                            values[f, p + x] = features[f, y, x0 + x]
-                        p += w
-                # Positions are the same in all cells but those that the border cuts.
-                if top - y0 != strip_top or n != strip_size or w != strip_width:
-                    strip_top, strip_size, strip_width = top - y0, n, w
-                    p = 0
-                    for y in range(top, bottom):
-                        for x in range(w):
-                            values[n_features, p + x] = offsets[y - y0]
-                            values[n_features + 1, p + x] = offsets[x]
-                        p += w
-                if n_values == 5:
-                    _nearest_of_five(n, values, weights, constants, nearest)
-                else:
-                    _nearest(n, values, weights, constants, key, nearest)
-                p = 0
-                for y in range(top, bottom):
-                    for x in range(x0, x1):
-                        old = choices[y, x]
-                        new = np.uint8(nearest[p] & 15)
-                        if new != old and old != MASKED:
-                            choices[y, x] = new
-                            if not last:
-                                for v in range(n_values):
-                                    sums[i, j, old, v] -= values[v, p]
-                                    sums[i, j, new, v] += values[v, p]
-                                sums[i, j, old, n_values] -= 1
-                                sums[i, j, new, n_values] += 1
-                        p += 1
+                row = np.int64(centres[a, b, n_features]) + di * pitch
+                column = np.int64(centres[a, b, n_features + 1]) + dj * pitch
+                weights[k, n_features] = -32 * row
+                weights[k, n_features + 1] = -32 * column
+                constants[k] = 16 * (square + row * row + column * column) + k
+            if n_features == 3:
+                _nearest_of_five(i, j, tiles, positions, weights, constants, nearest)
+            else:
+                _nearest(i, j, tiles, positions, weights, constants, key, nearest)
+            for p in range(n):
+                old = choices[i, j, p]
+                new = np.uint8(nearest[p] & 15)
+                if new != old and old != MASKED:
+                    choices[i, j, p] = new
+                    if not last:
+                        for f in range(n_features):
+                            sums[i, j, old, f] -= tiles[i, j, f, p]
+                            sums[i, j, new, f] += tiles[i, j, f, p]
+                        for v in range(2):
+                            sums[i, j, old, n_features + v] -= positions[v, p]
+                            sums[i, j, new, n_features + v] += positions[v, p]
+                        sums[i, j, old, n_values] -= 1
+                        sums[i, j, new, n_values] += 1
+
+
+@njit(nogil=True, cache=True)
+def _clusters(
+    start: int, stop: int, choices: NDArray[np.uint8], step: int, ids: NDArray[np.int32]
+) -> None:
+    """Write the id of the chosen cluster, 1 + its cell's index, and 0 where masked."""
+    height, width = ids.shape
+    columns = choices.shape[1]
+    for i in range(start, stop):
+        for y in range(i * step, min((i + 1) * step, height)):
+            for j in range(columns):
+                own = i * columns + j + 1
+                p = (y - i * step) * step
+                for x in range(j * step, min((j + 1) * step, width)):
+                    k = np.int32(choices[i, j, p])
+                    ids[y, x] = 0 if k == MASKED else own + (k // 3 - 1) * columns + (k % 3 - 1)
+                    p += 1
 
 
 def assign(
@@ -257,7 +299,7 @@ def assign(
     grid: Grid,
     pitch: int,
     iterations: int,
-) -> NDArray[np.uint8]:
+) -> NDArray[np.int32]:
     """Choose a cluster for each pixel.
 
     Parameters
@@ -275,26 +317,24 @@ def assign(
 
     Returns
     -------
-    ndarray of uint8, shape (Y, X)
-        3 * (di + 1) + (dj + 1) for a pixel that chose the cluster of the cell di rows below
-        and dj columns to the right of its own; 255 where masked.
+    ndarray of int32, shape (Y, X)
+        1 + index of the cluster's cell in raster order; 0 where masked.
     """
     n_features, height, width = features.shape
-    step = grid.step
-    offsets = ((np.arange(step) * 2 + 1) * pitch // (2 * step)).astype(np.int32)
-    wide = distance_bound(features, pitch) >= 2**31
-    number = np.int64 if wide else np.int32
-    sums = np.zeros((grid.rows, grid.columns, 9, n_features + 3), sum_dtype(features, pitch, step))
-    centres = np.zeros((grid.rows, grid.columns, n_features + 2), np.int32)
-    counts = np.zeros((grid.rows, grid.columns), np.int64)
-    moved = np.zeros((grid.rows, grid.columns), np.bool_)
-    choices = np.full((height, width), MASKED, np.uint8)
-    inside = np.empty((0, 0), np.bool_) if mask is None else mask
-    strip = np.empty(max(_STRIP, step), number)
+    step, shape = grid.step, (grid.rows, grid.columns)
+    along = ((np.arange(step) * 2 + 1) * pitch // (2 * step)).astype(np.int32)
+    positions = np.stack([np.repeat(along, step), np.tile(along, step)])
+    tiles = _by_cells(features, grid)
+    choices = _first_choices(mask, grid, (height, width))
+    sums = np.zeros((*shape, 9, n_features + 3), sum_dtype(features, pitch, step))
+    centres = np.zeros((*shape, n_features + 2), np.int32)
+    counts = np.zeros(shape, np.int64)
+    moved = np.zeros(shape, np.bool_)
+    zero = np.zeros(0, np.int64 if distance_bound(features, pitch) >= 2**31 else np.int32)
 
-    grain = max(1, 2**14 // (step * width) + 1)
+    grain = max(1, 2**13 // (step * width) + 1)
     parallel_for(
-        lambda a, b: _begin(a, b, features, inside, step, offsets, choices, sums),
+        lambda a, b: _sum_up(a, b, tiles, positions, choices, sums),
         grid.rows,
         grain=grain,
     )
@@ -302,27 +342,28 @@ def assign(
         parallel_for(
             lambda a, b: _update(a, b, sums, pitch, centres, counts, moved),
             grid.rows,
-            grain=grain,
+            grain=4 * grain,
         )
         parallel_for(
             partial(
                 _assign,
-                features=features,
-                step=step,
-                offsets=offsets,
+                tiles=tiles,
+                positions=positions,
                 pitch=pitch,
                 centres=centres,
                 counts=counts,
-                moved=moved,
+                stale=ndimage.binary_dilation(moved, np.ones((3, 3), np.bool_)),
                 choices=choices,
                 sums=sums,
-                strip=strip,
+                zero=zero,
                 last=iteration == iterations - 1,
             ),
             grid.rows,
             grain=grain,
         )
-    return choices
+    ids = np.empty((height, width), np.int32)
+    parallel_for(lambda a, b: _clusters(a, b, choices, step, ids), grid.rows, grain=grain)
+    return ids
 
 
 def distance_bound(features: NDArray[np.int16], pitch: int) -> int:

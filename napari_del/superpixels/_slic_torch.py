@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from napari_del.superpixels._slic_cpu import MASKED, distance_bound
+from napari_del.superpixels._slic_cpu import distance_bound
 from napari_del.superpixels.grid import Grid
 
 __all__ = ["assign"]
@@ -42,7 +42,7 @@ def assign(
     pitch: int,
     iterations: int,
     device: str | torch.device,
-) -> NDArray[np.uint8]:
+) -> NDArray[np.int32]:
     """Choose a cluster for each pixel; see `napari_del.superpixels._slic_cpu.assign`.
 
     Parameters
@@ -62,8 +62,8 @@ def assign(
 
     Returns
     -------
-    ndarray of uint8, shape (Y, X)
-        3 * (di + 1) + (dj + 1), 255 where masked.
+    ndarray of int32, shape (Y, X)
+        1 + index of the cluster's cell in raster order; 0 where masked.
     """
     n_features, height, width = features.shape
     step, rows, columns = grid.step, grid.rows, grid.columns
@@ -134,7 +134,9 @@ def assign(
         if inside is not None:
             # A masked pixel may have found no candidate; its choice counts for nothing.
             choice = torch.where(inside, choice, 4)
+    chosen = choice.reshape(-1).int()
+    ids = 1 + cell.int() + (chosen // 3 - 1) * columns + (chosen % 3 - 1)
     if inside is not None:
-        choice = torch.where(inside, choice, MASKED)
-    result: NDArray[np.uint8] = choice.cpu().numpy()
+        ids = torch.where(inside.reshape(-1), ids, 0)
+    result: NDArray[np.int32] = ids.reshape(height, width).cpu().numpy()
     return result
