@@ -141,16 +141,24 @@ def run_window(
         x = torch.from_numpy(np.ascontiguousarray(_cut(display, window))).to(device)
         # (Y, X, C) in memory is what PyTorch calls channels last, its fastest order here.
         embedding, logits = network(x.permute(2, 0, 1)[None].float())
-        embedding = embedding[0, :, inner[0], inner[1]].permute(1, 2, 0)
-        fixed = (embedding * EMBEDDING_SCALE).round_().clamp_(-32768, 32767).to(torch.int16)
+        values = embedding[0, :, inner[0], inner[1]].permute(1, 2, 0).cpu().numpy()
         boundary = None
         if logits is not None:
             probability = torch.sigmoid(logits[0, 0, inner[0], inner[1]])
             boundary = (probability * BOUNDARY_SCALE).round_().to(torch.int32)
-    return (
-        fixed.contiguous().cpu().numpy(),
-        None if boundary is None else boundary.cpu().numpy().astype(np.uint16),
-    )
+    fixed = np.empty(values.shape, np.int16)
+    parallel_for(lambda a, b: _quantise(a, b, values, fixed), len(values), grain=16)
+    return fixed, None if boundary is None else boundary.cpu().numpy().astype(np.uint16)
+
+
+@njit(nogil=True, cache=True)
+def _quantise(start: int, stop: int, values: NDArray[np.float32], fixed: NDArray[np.int16]) -> None:
+    """Round rows `start` to `stop` to fixed point, half to even, clipped: all in one pass."""
+    for i in range(start, stop):
+        for j in range(values.shape[1]):
+            for c in range(values.shape[2]):
+                scaled = np.rint(values[i, j, c] * np.float32(EMBEDDING_SCALE))
+                fixed[i, j, c] = np.int16(min(max(scaled, np.float32(-32768)), np.float32(32767)))
 
 
 @njit(nogil=True, cache=True)

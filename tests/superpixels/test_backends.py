@@ -36,7 +36,7 @@ def check_torch(device, shape, channels, step, pitch, iterations, share):
     grid = Grid(shape, step)
     expected = _slic_cpu.assign(features, mask, grid, pitch, iterations)
     found = _slic_torch.assign(features, mask, grid, pitch, iterations, device)
-    assert found.dtype == np.uint8
+    assert found.dtype == np.int32
     np.testing.assert_array_equal(found, expected)
 
 
