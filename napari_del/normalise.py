@@ -113,7 +113,7 @@ def _to_lab(rgb: NDArray[np.uint8]) -> NDArray[np.int16]:
     parallel_for(
         lambda a, b: _lab_rows(a, b, rgb, _LINEAR, _XYZ, _ROOT, _CURVE, UNIT, lab),
         rgb.shape[0],
-        grain=max(1, 2**14 // rgb.shape[1]),
+        grain=max(1, 2**15 // rgb.shape[1]),
     )
     return lab
 

@@ -266,7 +266,7 @@ def connect(clusters: NDArray[np.int32], grid: Grid) -> NDArray[np.int32]:
     """
     height, width = clusters.shape
     ids = clusters.reshape(-1)
-    rows = max(1, 2**15 // width)
+    rows = max(1, 2**16 // width)
     parent = np.empty(ids.size, np.int32)
     band = max(rows, -(-height // (4 * n_threads())))
     tops = range(0, height, band)
@@ -279,7 +279,7 @@ def connect(clusters: NDArray[np.int32], grid: Grid) -> NDArray[np.int32]:
     )
     for top in tops[1:]:
         _components_across(top, ids, width, parent)
-    parallel_for(lambda a, b: _flatten(a, b, parent), ids.size, grain=2**15)
+    parallel_for(lambda a, b: _flatten(a, b, parent), ids.size, grain=2**17)
     roots = _split_clusters(ids, parent, grid.n_cells)
     if roots.size:
         parts: dict[int, NDArray[Any]] = {}

@@ -332,7 +332,8 @@ def assign(
     moved = np.zeros(shape, np.bool_)
     zero = np.zeros(0, np.int64 if distance_bound(features, pitch) >= 2**31 else np.int32)
 
-    grain = max(1, 2**13 // (step * width) + 1)
+    # Parts of about half a millisecond or more: waking a thread costs a tenth of that.
+    grain = max(1, 2**14 // (step * width) + 1)
     parallel_for(
         lambda a, b: _sum_up(a, b, tiles, positions, choices, sums),
         grid.rows,
@@ -342,7 +343,7 @@ def assign(
         parallel_for(
             lambda a, b: _update(a, b, sums, pitch, centres, counts, moved),
             grid.rows,
-            grain=4 * grain,
+            grain=max(1, 2**12 // grid.columns),
         )
         parallel_for(
             partial(
