@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from importlib import import_module
 from os import PathLike
@@ -222,8 +222,18 @@ def list_models() -> tuple[ModelInfo, ...]:
     >>> [model.name for model in list_models()]
     ['del-lite', 'del-vgg16', 'mean-color']
     """
-    networks = [_describe(name, r, _WEIGHTS / r.file) for name, r in _NETWORKS.items()]
-    return (*networks, _MEAN_COLOR_INFO)
+    return (*(_listed(name, r) for name, r in _NETWORKS.items()), _MEAN_COLOR_INFO)
+
+
+def _listed(name: str, registered: _Registered) -> ModelInfo:
+    """Like `_describe`; a damaged file makes its model unavailable, not the list."""
+    path = _WEIGHTS / registered.file
+    try:
+        return _describe(name, registered, path)
+    except WeightsError as error:
+        return replace(
+            _describe(name, registered, path.with_suffix(".missing")), description=str(error)
+        )
 
 
 def find_model(model: str | PathLike[str]) -> ModelInfo:

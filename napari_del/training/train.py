@@ -139,7 +139,10 @@ def train(
         weight_decay=settings.weight_decay,
     )
     schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimiser, max_lr=rates, total_steps=settings.steps, pct_start=0.1
+        optimiser,
+        max_lr=rates,
+        total_steps=settings.steps,
+        pct_start=min(0.5, max(0.1, 3 / settings.steps)),
     )
     first = 0
     if checkpoint.exists():

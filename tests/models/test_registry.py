@@ -271,3 +271,11 @@ def test_devices_of_this_machine():
     assert resolve_device(f"cuda:{n - 1}").index == n - 1
     with pytest.raises(DeviceError, match=f"'cuda:{n}' does not exist"):
         resolve_device(f"cuda:{n}")
+
+
+def test_a_damaged_file_makes_its_model_unavailable_and_not_the_list(monkeypatch, tmp_path):
+    (tmp_path / "del-lite.safetensors").write_bytes(b"damaged")
+    monkeypatch.setattr(models, "_WEIGHTS", tmp_path)
+    lite, _, mean_color = models.list_models()
+    assert not lite.available and "damaged" in lite.description
+    assert mean_color.available
