@@ -70,6 +70,10 @@ fi
 python="$environment/bin/python"
 
 say "Installing napari-del for its tests into $environment"
+# An installation that is not editable leaves its compiled kernels behind, in a folder that would
+# hide the working copy.
+"$python" -m pip uninstall --quiet --disable-pip-version-check --yes napari-del 2>/dev/null
+rm -rf "$("$python" -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/napari_del"
 "$python" -m pip install --quiet --disable-pip-version-check \
     -c tests/constraints.txt -e ".[test]"
 

@@ -129,7 +129,7 @@ def slic(
     >>> image = np.zeros((16, 24), np.uint8)
     >>> image[:, 12:] = 200
     >>> slic(image, step=8)[0]
-    array([1, 1, 1, 1, 1, 1, 1, 1, 2, 2, 2, 2, 3, 3, 3, 3, 3, 3, 3, 3, 3, 3,
+    array([1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 3, 3, 3, 3, 3, 3, 3, 3, 3, 3,
            3, 3], dtype=int32)
     """
     check_step(step)

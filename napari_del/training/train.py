@@ -138,11 +138,13 @@ def train(
         [{"params": slow, "lr": rates[0]}, {"params": fast, "lr": rates[1]}],
         weight_decay=settings.weight_decay,
     )
+    # The scheduler divides by the steps of the rise less one, which must not be 0.
+    warm_up = 0.1 if settings.steps >= 20 else 0.34
     schedule = torch.optim.lr_scheduler.OneCycleLR(
         optimiser,
         max_lr=rates,
         total_steps=settings.steps,
-        pct_start=min(0.5, max(0.1, 3 / settings.steps)),
+        pct_start=warm_up,
     )
     first = 0
     if checkpoint.exists():
