@@ -14,7 +14,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from napari_del._threads import parallel_for
+from napari_del._threads import n_threads, parallel_for
 from napari_del.merging import to_fixed
 
 __all__ = [
@@ -62,15 +62,24 @@ def number_nodes(superpixels: NDArray[np.int32]) -> Nodes:
     Nodes
         Shares memory with `superpixels` where its ids have no gaps.
     """
-    counts = np.bincount(superpixels.reshape(-1), minlength=1)
+    counts = np.zeros(int(superpixels.max(initial=0)) + 1, np.int64)
+    _count_ids(superpixels, counts)
     counts[0] = 0
     ids = np.flatnonzero(counts).astype(np.int32)
-    sizes = counts[ids].astype(np.int64, copy=False)
+    sizes = counts[ids]
     if ids.size and ids[-1] == ids.size:
         return Nodes(superpixels, ids, sizes)
     number = np.zeros(counts.size, np.int32)
     number[ids] = np.arange(1, ids.size + 1, dtype=np.int32)
     return Nodes(number[superpixels], ids, sizes)
+
+
+@njit(nogil=True, cache=True)
+def _count_ids(superpixels: NDArray[np.int32], counts: NDArray[np.int64]) -> None:
+    """Like `numpy.bincount`, which would first copy the image as 64-bit integers."""
+    for y in range(superpixels.shape[0]):
+        for x in range(superpixels.shape[1]):
+            counts[superpixels[y, x]] += 1
 
 
 @dataclass(frozen=True)
@@ -100,10 +109,12 @@ class AdjacencyGraph:
 
 
 @njit(nogil=True, cache=True)
-def _count_pairs(image: NDArray[np.int32], offsets: NDArray[np.int64]) -> None:
-    """Count pairs of neighbouring pixels by the lower of their nodes, into ``offsets[u + 1]``."""
+def _count_pairs(
+    start: int, stop: int, image: NDArray[np.int32], counts: NDArray[np.int32]
+) -> None:
+    """Count pairs of rows `start` to `stop` and the row below by the lower of their nodes."""
     height, width = image.shape
-    for y in range(height):
+    for y in range(start, stop):
         for x in range(width):
             a = image[y, x]
             if a == 0:
@@ -111,15 +122,17 @@ def _count_pairs(image: NDArray[np.int32], offsets: NDArray[np.int64]) -> None:
             if x + 1 < width:
                 b = image[y, x + 1]
                 if b != a and b != 0:
-                    offsets[min(a, b)] += 1
+                    counts[min(a, b) - 1] += 1
             if y + 1 < height:
                 b = image[y + 1, x]
                 if b != a and b != 0:
-                    offsets[min(a, b)] += 1
+                    counts[min(a, b) - 1] += 1
 
 
 @njit(nogil=True, cache=True)
 def _fill_pairs(
+    start: int,
+    stop: int,
     image: NDArray[np.int32],
     boundary: NDArray[Any],
     stride: int,
@@ -130,7 +143,7 @@ def _fill_pairs(
     """Write the higher node of each pair, and the boundary there, to the lower node's part."""
     height, width = image.shape
     with_boundary = boundary.size > 0
-    for y in range(height):
+    for y in range(start, stop):
         for x in range(width):
             a = image[y, x]
             if a == 0:
@@ -233,14 +246,33 @@ def adjacency(
         Edges, the lengths of common borders, and the sums of `boundary` along them.
     """
     n = nodes.ids.size
+    # Each band of rows has places of its own among the pairs of a node.
+    height = nodes.image.shape[0]
+    bands = min(n_threads(), height)
+    rows = [height * band // bands for band in range(bands + 1)]
+    counts = np.zeros((bands, n), np.int32)
+    parallel_for(
+        lambda a, b: [
+            _count_pairs(rows[k], rows[k + 1], nodes.image, counts[k]) for k in range(a, b)
+        ],
+        bands,
+    )
     offsets = np.zeros(n + 1, np.int64)
-    _count_pairs(nodes.image, offsets)
-    np.cumsum(offsets, out=offsets)
+    np.cumsum(counts.sum(axis=0, dtype=np.int64), out=offsets[1:])
+    places = offsets[:-1] + np.cumsum(counts, axis=0, dtype=np.int64) - counts
     n_pairs = int(offsets[-1])
     other = np.empty(n_pairs, np.int32)
     weight = np.empty(0 if boundary is None else n_pairs, np.int32)
     probability = np.empty((0, 0), np.int32) if boundary is None else boundary
-    _fill_pairs(nodes.image, probability, stride, offsets[:-1].copy(), other, weight)
+    parallel_for(
+        lambda a, b: [
+            _fill_pairs(
+                rows[k], rows[k + 1], nodes.image, probability, stride, places[k], other, weight
+            )
+            for k in range(a, b)
+        ],
+        bands,
+    )
     lengths = np.empty(n_pairs, np.int64)
     sums = np.empty(n_pairs, np.int64)
     degree = np.zeros(n, np.int64)
