@@ -35,6 +35,5 @@ def rows(options: Options) -> Iterator[Comparison]:
                 ),
             ),
             rounds=3 if options.quick or height > 1000 else 9,
-            # Required of images of some size; on a small one, waking threads takes its part.
-            at_least=10 if height > 321 else None,
+            at_least=10,
         )
