@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from scipy import ndimage as ndi
 
 from napari_del.errors import ImageError, ParameterError
-from napari_del.evaluation.regions import contingency_table
+from napari_del.evaluation.contingency import contingency_table
 
 __all__ = [
     "achievable_segmentation_accuracy",
