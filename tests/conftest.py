@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 # Read by the libraries when they are first imported: the tests use PyTorch, BLAS and their own
@@ -53,6 +53,22 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 
         if not torch.cuda.is_available():
             pytest.skip("no CUDA device")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def no_user_models(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Keep the models that a developer has installed out of the tests."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("NAPARI_DEL_MODELS", str(tmp_path_factory.mktemp("models")))
+        yield
+
+
+@pytest.fixture
+def user_models(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder of user models for one test; not made yet."""
+    folder = tmp_path / "user models"
+    monkeypatch.setenv("NAPARI_DEL_MODELS", str(folder))
+    return folder
 
 
 @pytest.fixture(scope="session")

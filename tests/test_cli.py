@@ -192,16 +192,6 @@ def test_missing_values_are_told_in_one_line(folder: Path, capsys) -> None:
     np.testing.assert_array_equal(tifffile.imread("labels.tif") == 0, ~np.isfinite(data))
 
 
-def test_models_are_listed(run) -> None:
-    lines = run("models").splitlines()
-    assert lines[0].split() == ["name", "available", "dims", "licence", "description"]
-    models = napari_del.list_models()
-    assert [line.split()[0] for line in lines[1:]] == [model.name for model in models]
-    for line, model in zip(lines[1:], models, strict=True):
-        assert line.split()[1] == ("yes" if model.available else "no")
-        assert line.endswith(model.description)
-
-
 def test_demo(run, folder: Path) -> None:
     out = run("demo", *FAST)
     assert names(folder / "napari-del-demo") == {"labels.tif", "overlay.png"}

@@ -15,9 +15,10 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
-from napari_del import list_models, models, segment
+from napari_del import list_models, segment
 from napari_del.errors import DeviceError, ModelError, WeightsError
-from napari_del.models import find_model, load_network, resolve_device
+from napari_del.models import find_model, load_network, registry, resolve_device
+from napari_del.models.info import NETWORKS
 from napari_del.models.lite import DelLite
 
 CPU = torch.device("cpu")
@@ -35,7 +36,7 @@ def own(lite_weights, tmp_path):
 @pytest.fixture
 def shipped(own, monkeypatch):
     """The same file in the place of the one that ships with the package."""
-    monkeypatch.setattr(models, "_WEIGHTS", own.parent)
+    monkeypatch.setattr(registry, "_WEIGHTS", own.parent)
     return own.rename(own.with_name("del-lite.safetensors"))
 
 
@@ -76,7 +77,7 @@ def test_what_the_registry_says_of_a_network_is_so():
 
 
 def test_models_without_weights_are_not_available(monkeypatch, tmp_path):
-    monkeypatch.setattr(models, "_WEIGHTS", tmp_path)
+    monkeypatch.setattr(registry, "_WEIGHTS", tmp_path)
     assert [info.available for info in list_models()] == [False, False, True]
     with pytest.raises(ModelError, match="'del-vgg16' has no weights on this machine.*caffe.md"):
         find_model("del-vgg16")
@@ -217,18 +218,19 @@ def test_lite_weights_under_the_name_of_vgg16(own):
 
 
 def test_a_shipped_file_is_checked_against_its_sha256(shipped, monkeypatch):
-    registered = models._NETWORKS["del-lite"]
     digest = hashlib.sha256(shipped.read_bytes()).hexdigest()
-    good = {**models._NETWORKS, "del-lite": replace(registered, sha256=digest)}
-    monkeypatch.setattr(models, "_NETWORKS", good)
-    info = find_model("del-lite")
-    assert info.available and info.sha256 == digest
-    load_network(info, CPU)
+    good = replace(NETWORKS["del-lite"], sha256=digest)
+    monkeypatch.setitem(NETWORKS, "del-lite", good)
+    lite = find_model("del-lite")
+    assert lite.available and lite.sha256 == digest
+    load_network(lite, CPU)
     # One bit of a weight, which no other check would notice.
     data = bytearray(shipped.read_bytes())
     data[-1] ^= 1
     shipped.write_bytes(data)
-    with pytest.raises(WeightsError, match=f"has SHA-256 .*; expected {digest}") as caught:
+    with pytest.raises(
+        WeightsError, match=f"has SHA-256 .*; expected {digest}.*package again"
+    ) as caught:
         load_network(find_model("del-lite"), CPU)
     assert "\n" not in str(caught.value)
 
@@ -275,7 +277,7 @@ def test_devices_of_this_machine():
 
 def test_a_damaged_file_makes_its_model_unavailable_and_not_the_list(monkeypatch, tmp_path):
     (tmp_path / "del-lite.safetensors").write_bytes(b"damaged")
-    monkeypatch.setattr(models, "_WEIGHTS", tmp_path)
-    lite, _, mean_color = models.list_models()
+    monkeypatch.setattr(registry, "_WEIGHTS", tmp_path)
+    lite, _, mean_color = list_models()
     assert not lite.available and "damaged" in lite.description
     assert mean_color.available

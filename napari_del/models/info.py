@@ -1,0 +1,141 @@
+"""What is known of a model without loading it, and the networks that there are."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+__all__ = ["MEAN_COLOR", "NETWORKS", "THRESHOLDS", "ModelInfo", "Network", "Registered"]
+
+MEAN_COLOR = "mean-color"
+# Used where a weights file names no thresholds of its own.
+THRESHOLDS = {"average": 0.5, "del": 0.5, "egb": 0.5}
+
+
+class Network(Protocol):
+    """What a network offers to the rest of the package, beside being a `torch.nn.Module`.
+
+    Attributes
+    ----------
+    architecture : str
+        Name under which weights files refer to it.
+    stride, output_stride : int
+        Largest stride, and the stride of the output.
+    core, margin : int
+        Canonical windows, see `napari_del.embedding.canonical_windows`.
+    embedding_dim : int
+        Channels of the embedding.
+    has_boundary : bool
+        Whether there is a boundary channel.
+    """
+
+    architecture: str
+    stride: int
+    output_stride: int
+    core: int
+    margin: int
+    embedding_dim: int
+    has_boundary: bool
+
+    def __call__(self, x: Tensor, /) -> tuple[Tensor, Tensor | None]:
+        """Embedding and boundary logits of an RGB image from 0 to 255."""
+        ...
+
+
+@dataclass(frozen=True)
+class ModelInfo:
+    """A model by name.
+
+    Attributes
+    ----------
+    name : str
+        What to give as `model`.
+    description : str
+        One line for people; of a model that cannot be used, what is wrong with it.
+    embedding_dim : int
+        Length of a superpixel's embedding; 0 where it follows the image's channels.
+    has_boundary : bool
+        Whether the model says how likely a boundary is.
+    available : bool
+        Whether it can be used now.
+    path : Path or None
+        Weights file; None if there is none, or none is needed.
+    sha256 : str or None
+        Expected SHA-256 of the weights file, or None where any file will do.
+    licence : str
+        Licence of the weights.
+    default_thresholds : dict of float
+        For each linkage, the threshold that a segmentation starts with.
+    architecture : str or None
+        Name of the network; None for none.
+    kind : str
+        "built-in"; "user" for a model that was installed on this machine; "file" for a weights
+        file that is given by its path.
+    base_model : str or None
+        The model whose weights training began with, where the weights file says so.
+    """
+
+    name: str
+    description: str
+    embedding_dim: int
+    has_boundary: bool
+    available: bool
+    path: Path | None
+    sha256: str | None
+    licence: str
+    default_thresholds: dict[str, float] = field(default_factory=lambda: dict(THRESHOLDS))
+    architecture: str | None = None
+    kind: str = "built-in"
+    base_model: str | None = None
+
+
+@dataclass(frozen=True)
+class Registered:
+    """A network by name, and the weights file that ships with it under that name.
+
+    Attributes
+    ----------
+    module, network : str
+        Where its class is.
+    file : str
+        Name of the weights file in the package.
+    sha256 : str or None
+        SHA-256 of that file; None if none ships, so that a user may install one.
+    """
+
+    description: str
+    embedding_dim: int
+    has_boundary: bool
+    licence: str
+    module: str
+    network: str
+    file: str
+    sha256: str | None
+
+
+NETWORKS = {
+    "del-lite": Registered(
+        "EfficientNet-Lite0 encoder with a light decoder: quick on a CPU, the default",
+        64,
+        True,
+        "BSD-3-Clause, encoder pretrained on ImageNet (Apache-2.0)",
+        "napari_del.models.lite",
+        "DelLite",
+        "del-lite.safetensors",
+        "41b78401571f65c097eb126ba2aca146838f1f402cc3e7b8e5fbbb621ed3b4ce",
+    ),
+    "del-vgg16": Registered(
+        "the paper's network on VGG16: convert the authors' weights, see docs/caffe.md",
+        64,
+        False,
+        "as the authors' weights",
+        "napari_del.models.vgg16",
+        "DelVgg16",
+        "del-vgg16.safetensors",
+        None,
+    ),
+}
