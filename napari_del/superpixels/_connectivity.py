@@ -7,11 +7,12 @@ from their rims inwards: in each of 2 * step rounds, a pixel that touches superp
 one that holds most of its four neighbours (on a tie the lowest id). In noise, where fragments
 lie among fragments, this leaves no splinters. Pixels that no superpixel reached, which takes a
 mask around them, become superpixels of their own, numbered after their first pixel.
+
+Components are found among runs, the longest stretches of a row within one cluster, of which
+there are far fewer than pixels. Run r reaches from pixel begins[r] to begins[r + 1].
 """
 
 from __future__ import annotations
-
-from typing import Any
 
 import numpy as np
 from numba import njit
@@ -24,144 +25,110 @@ __all__ = ["connect"]
 
 
 @njit(nogil=True, cache=True)
-def _root(parent: NDArray[np.int32], p: int) -> int:
-    while parent[p] != p:
-        parent[p] = parent[parent[p]]
-        p = parent[p]
-    return p
-
-
-@njit(nogil=True, cache=True)
-def _join(parent: NDArray[np.int32], p: int, q: int) -> None:
-    p = _root(parent, p)
-    q = _root(parent, q)
-    if p < q:
-        parent[q] = p
-    else:
-        parent[p] = q
-
-
-@njit(nogil=True, cache=True)
-def _components(
-    start: int, stop: int, ids: NDArray[np.int32], width: int, parent: NDArray[np.int32]
-) -> None:
-    """Connect pixels of rows `start` to `stop`; the root of a component is its first pixel."""
+def _count_runs(start: int, stop: int, ids: NDArray[np.int32], runs: NDArray[np.int64]) -> None:
+    """Number of runs of rows `start` to `stop`, at ``runs[y + 1]``."""
     for y in range(start, stop):
-        for x in range(width):
-            p = y * width + x
-            here = ids[p]
-            left = x > 0 and ids[p - 1] == here
-            parent[p] = parent[p - 1] if left else p
-            if y > start and ids[p - width] == here:
-                if not left:
-                    parent[p] = _root(parent, p - width)
-                elif ids[p - width - 1] != here:
-                    _join(parent, p, p - width)
+        n = 1
+        for x in range(ids.shape[1] - 1):
+            n += ids[y, x] != ids[y, x + 1]
+        runs[y + 1] = n
 
 
 @njit(nogil=True, cache=True)
-def _components_across(
-    y: int, ids: NDArray[np.int32], width: int, parent: NDArray[np.int32]
+def _join(parent: NDArray[np.int32], r: int, s: int) -> None:
+    """Join the components of two runs; the root of a component is its first run."""
+    while parent[r] != r:
+        parent[r] = parent[parent[r]]
+        r = parent[r]
+    while parent[s] != s:
+        parent[s] = parent[parent[s]]
+        s = parent[s]
+    if r < s:
+        parent[s] = r
+    else:
+        parent[r] = s
+
+
+@njit(nogil=True, cache=True)
+def _join_above(
+    y: int,
+    width: int,
+    first: NDArray[np.int64],
+    begins: NDArray[np.int32],
+    labels: NDArray[np.int32],
+    parent: NDArray[np.int32],
 ) -> None:
-    """Connect row `y` to the row above it."""
-    for p in range(y * width, (y + 1) * width):
-        if ids[p] == ids[p - width]:
-            _join(parent, p, p - width)
+    """Join the runs of row `y` with those of the row above it."""
+    r, s = first[y - 1], first[y]
+    while r < first[y] and s < first[y + 1]:
+        if labels[r] == labels[s]:
+            _join(parent, r, s)
+        above, here = begins[r + 1] + width, begins[s + 1]
+        r += above <= here
+        s += here <= above
 
 
 @njit(nogil=True, cache=True)
-def _flatten(start: int, stop: int, parent: NDArray[np.int32]) -> None:
-    for p in range(start, stop):
-        q = p
-        while parent[q] != q:
-            q = parent[q]
-        parent[p] = q
+def _runs(
+    start: int,
+    stop: int,
+    ids: NDArray[np.int32],
+    first: NDArray[np.int64],
+    begins: NDArray[np.int32],
+    labels: NDArray[np.int32],
+    parent: NDArray[np.int32],
+) -> None:
+    """List the runs of rows `start` to `stop` and join those of one component."""
+    width = ids.shape[1]
+    for y in range(start, stop):
+        r = first[y]
+        before = np.int32(-1)
+        for x in range(width):
+            here = ids[y, x]
+            if here != before:
+                begins[r] = y * width + x
+                labels[r] = here
+                parent[r] = r
+                r += 1
+                before = here
+        # The last run of this row has no end before the next row begins.
+        begins[r] = (y + 1) * width
+        if y > start:
+            _join_above(y, width, first, begins, labels, parent)
 
 
 @njit(nogil=True, cache=True)
-def _split_clusters(
-    ids: NDArray[np.int32], parent: NDArray[np.int32], n_cells: int
+def _fragments(
+    begins: NDArray[np.int32],
+    labels: NDArray[np.int32],
+    parent: NDArray[np.int32],
+    n_cells: int,
 ) -> NDArray[np.int32]:
-    """List the components of clusters that have several, by first pixel, and number them.
-
-    The number s of such a component takes the place of its first pixel's parent, as ``-1 - s``.
-    """
-    n = 0
-    for p in range(ids.size):
-        if parent[p] == p:
-            n += 1
-    roots = np.empty(n, np.int32)
-    n = 0
-    for p in range(ids.size):
-        if parent[p] == p:
-            roots[n] = p
-            n += 1
-    pieces = np.zeros(n_cells + 1, np.int32)
+    """Pixels outside the components that keep their cluster's id, in raster order."""
+    n = labels.size
+    sizes = np.zeros(n, np.int32)
     for r in range(n):
-        pieces[ids[roots[r]]] += 1
-    pieces[0] = 0  # what is masked has no superpixel
-    n_split = 0
-    for r in range(n):
-        p = roots[r]
-        if pieces[ids[p]] > 1:
-            parent[p] = -1 - n_split
-            roots[n_split] = p
-            n_split += 1
-    return roots[:n_split]
-
-
-@njit(nogil=True, cache=True)
-def _component(parent: NDArray[np.int32], p: int) -> int:
-    """Number of the pixel's component, or -1 if its cluster is in one piece."""
-    q = parent[p]
-    if q >= 0:
-        q = parent[q]
-    return -1 - q if q < 0 else -1
-
-
-@njit(nogil=True, cache=True)
-def _sizes(start: int, stop: int, parent: NDArray[np.int32], n: int) -> NDArray[np.int64]:
-    """Pixels of each numbered component among pixels `start` to `stop`."""
-    sizes = np.zeros(n, np.int64)
-    for p in range(start, stop):
-        s = _component(parent, p)
-        if s >= 0:
-            sizes[s] += 1
-    return sizes
-
-
-@njit(nogil=True, cache=True)
-def _is_fragment(
-    ids: NDArray[np.int32], roots: NDArray[np.int32], sizes: NDArray[np.int64], n_cells: int
-) -> NDArray[np.bool_]:
-    """Whether each numbered component is another than the one that keeps its cluster's id."""
+        # Parents come first, and their own are roots by now.
+        root = parent[parent[r]]
+        parent[r] = root
+        sizes[root] += begins[r + 1] - begins[r]
     kept = np.full(n_cells + 1, -1, np.int32)
-    for s in range(roots.size):  # in raster order, so that only a larger component takes over
-        u = ids[roots[s]]
-        if kept[u] < 0 or sizes[s] > sizes[kept[u]]:
-            kept[u] = s
-    fragment = np.ones(roots.size, np.bool_)
-    fragment[kept[kept >= 0]] = False
-    return fragment
-
-
-@njit(nogil=True, cache=True)
-def _loose_pixels(
-    start: int, stop: int, parent: NDArray[np.int32], fragment: NDArray[np.bool_]
-) -> NDArray[np.int32]:
-    """Pixels of fragments among pixels `start` to `stop`."""
-    n = 0
-    for p in range(start, stop):
-        s = _component(parent, p)
-        if s >= 0 and fragment[s]:
-            n += 1
-    pixels = np.empty(n, np.int32)
-    n = 0
-    for p in range(start, stop):
-        s = _component(parent, p)
-        if s >= 0 and fragment[s]:
-            pixels[n] = p
-            n += 1
+    for r in range(n):  # in raster order, so that only a larger component takes over
+        if parent[r] == r:
+            u = labels[r]
+            if kept[u] < 0 or sizes[r] > sizes[kept[u]]:
+                kept[u] = r
+    count = 0
+    for r in range(n):
+        if labels[r] > 0 and parent[r] != kept[labels[r]]:
+            count += begins[r + 1] - begins[r]
+    pixels = np.empty(count, np.int32)
+    count = 0
+    for r in range(n):
+        if labels[r] > 0 and parent[r] != kept[labels[r]]:
+            for p in range(begins[r], begins[r + 1]):
+                pixels[count] = p
+                count += 1
     return pixels
 
 
@@ -265,35 +232,26 @@ def connect(clusters: NDArray[np.int32], grid: Grid) -> NDArray[np.int32]:
         off from every such superpixel; 0 where masked.
     """
     height, width = clusters.shape
-    ids = clusters.reshape(-1)
-    rows = max(1, 2**16 // width)
-    parent = np.empty(ids.size, np.int32)
-    band = max(rows, -(-height // (4 * n_threads())))
+    first = np.zeros(height + 1, np.int64)
+    parallel_for(
+        lambda a, b: _count_runs(a, b, clusters, first), height, grain=max(1, 2**18 // width)
+    )
+    np.cumsum(first, out=first)
+    begins = np.empty(first[-1] + 1, np.int32)
+    labels = np.empty(first[-1], np.int32)
+    parent = np.empty(first[-1], np.int32)
+    band = max(1, 2**16 // width, -(-height // (4 * n_threads())))
     tops = range(0, height, band)
     parallel_for(
         lambda a, b: [
-            _components(tops[t], min(tops[t] + band, height), ids, width, parent)
-            for t in range(a, b)
+            _runs(top, min(top + band, height), clusters, first, begins, labels, parent)
+            for top in tops[a:b]
         ],
         len(tops),
     )
     for top in tops[1:]:
-        _components_across(top, ids, width, parent)
-    parallel_for(lambda a, b: _flatten(a, b, parent), ids.size, grain=2**17)
-    roots = _split_clusters(ids, parent, grid.n_cells)
-    if roots.size:
-        parts: dict[int, NDArray[Any]] = {}
-
-        def count(start: int, stop: int) -> None:
-            parts[start] = _sizes(start, stop, parent, roots.size)
-
-        def collect(start: int, stop: int) -> None:
-            parts[start] = _loose_pixels(start, stop, parent, fragment)
-
-        parallel_for(count, ids.size, grain=2**17)
-        fragment = _is_fragment(ids, roots, np.sum(list(parts.values()), axis=0), grid.n_cells)
-        parts.clear()
-        parallel_for(collect, ids.size, grain=2**17)
-        pixels = np.concatenate([parts[start] for start in sorted(parts)])
-        _dissolve(pixels, ids, grid.step, height, width, grid.n_cells)
+        _join_above(top, width, first, begins, labels, parent)
+    pixels = _fragments(begins, labels, parent, grid.n_cells)
+    if pixels.size:
+        _dissolve(pixels, clusters.reshape(-1), grid.step, height, width, grid.n_cells)
     return clusters
