@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
-from napari_del.training.train import TrainingSettings, train
+from napari_del.training.finetune import fine_tune
+from napari_del.training.settings import TrainingSettings
+from napari_del.training.train import train
 
-__all__ = ["TrainingSettings", "train"]
+__all__ = ["TrainingSettings", "fine_tune", "train"]

@@ -1,4 +1,4 @@
-"""The two losses: pairs of adjacent superpixels, and boundaries."""
+"""The two losses: pairs of superpixels or regions, and boundaries."""
 
 from __future__ import annotations
 
@@ -11,7 +11,9 @@ from torch.nn import functional as F
 __all__ = ["balanced_mean", "boundary_loss", "pair_loss"]
 
 
-def balanced_mean(positive: Tensor, negative: Tensor, target: Tensor) -> Tensor:
+def balanced_mean(
+    positive: Tensor, negative: Tensor, target: Tensor, weight: Tensor | None = None
+) -> Tensor:
     """Mean of two loss terms in which either class counts half, however rare it is.
 
     Parameters
@@ -20,28 +22,37 @@ def balanced_mean(positive: Tensor, negative: Tensor, target: Tensor) -> Tensor:
         Loss of each sample if its class is 1, and if it is 0.
     target : Tensor, shape (k,)
         Share of the annotators for whom its class is 1.
+    weight : Tensor, shape (k,), optional
+        How much each sample counts, 0 where its class is not known.
 
     Returns
     -------
     Tensor
-        Scalar.
+        Scalar; 0 where no sample counts.
     """
-    ones = target.sum().clamp_min(1e-6)
-    zeros = (1 - target).sum().clamp_min(1e-6)
-    return (target * positive).sum() / (2 * ones) + ((1 - target) * negative).sum() / (2 * zeros)
+    ones, zeros = target, 1 - target
+    if weight is not None:
+        ones, zeros = ones * weight, zeros * weight
+    return (ones * positive).sum() / (2 * ones.sum().clamp_min(1.0)) + (zeros * negative).sum() / (
+        2 * zeros.sum().clamp_min(1.0)
+    )
 
 
-def pair_loss(embedding: Tensor, edges: Tensor, apart: Tensor) -> Tensor:
-    r"""Cross-entropy of the similarity 2 / (1 + exp(L1)) of adjacent superpixels.
+def pair_loss(
+    embedding: Tensor, pairs: Tensor, apart: Tensor, weight: Tensor | None = None
+) -> Tensor:
+    r"""Cross-entropy of the similarity 2 / (1 + exp(L1)) of pairs of superpixels.
 
     Parameters
     ----------
     embedding : Tensor, shape (n, D)
         Mean embedding of each superpixel.
-    edges : Tensor of int64, shape (m, 2)
-        Adjacent pairs.
+    pairs : Tensor of int64, shape (m, 2)
+        Pairs, adjacent or not.
     apart : Tensor, shape (m,)
         Share of the annotators who put the two in different regions.
+    weight : Tensor, shape (m,), optional
+        How much each pair counts, 0 where nothing is known of it.
 
     Returns
     -------
@@ -53,25 +64,26 @@ def pair_loss(embedding: Tensor, edges: Tensor, apart: Tensor) -> Tensor:
     Liu et al., "DEL: Deep Embedding Learning for Efficient Image Segmentation", IJCAI 2018,
     with the one ground truth replaced by the share of the annotators.
     """
-    distance = (embedding[edges[:, 0]] - embedding[edges[:, 1]]).abs().sum(dim=1)
+    distance = (embedding[pairs[:, 0]] - embedding[pairs[:, 1]]).abs().sum(dim=1)
     # -log s and -log (1 - s), written so that neither overflows nor loses its gradient.
     together = F.softplus(distance) - math.log(2)
-    apart_loss = together - torch.log(torch.expm1(distance.clamp(1e-3, 30.0))) + math.log(2)
-    apart_loss = torch.where(distance > 30.0, torch.zeros_like(distance), apart_loss)
-    return balanced_mean(apart_loss, together, apart)
+    apart_loss = -torch.log(torch.tanh(distance / 2).clamp_min(1e-6))
+    return balanced_mean(apart_loss, together, apart, weight)
 
 
-def boundary_loss(logits: Tensor, target: Tensor) -> Tensor:
+def boundary_loss(logits: Tensor, target: Tensor, weight: Tensor | None = None) -> Tensor:
     """Class-balanced cross-entropy of boundary logits.
 
     Parameters
     ----------
     logits, target : Tensor, shape (H, W)
         Logits, and the share of the annotators who drew a boundary there.
+    weight : Tensor, shape (H, W), optional
+        How much each place counts, 0 where nothing is known of it.
 
     Returns
     -------
     Tensor
         Scalar.
     """
-    return balanced_mean(F.softplus(-logits), F.softplus(logits), target)
+    return balanced_mean(F.softplus(-logits), F.softplus(logits), target, weight)

@@ -1,114 +1,76 @@
-"""The training loop of `del-lite`: short, deterministic for a seed, resumable."""
+"""The training loop: deterministic for a seed, and resumable after it was killed."""
 
 from __future__ import annotations
 
 import json
-import os
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
+from os import PathLike
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
-from safetensors.torch import save_file
 
 from napari_del._threads import limit_torch
 from napari_del.errors import NapariDelError
-from napari_del.evaluation.datasets import BSDSImage
+from napari_del.io.outputs import check_output
+from napari_del.models import resolve_device
 from napari_del.models.lite import DelLite
-from napari_del.training.losses import boundary_loss, pair_loss
-from napari_del.training.samples import augment, make_sample
+from napari_del.training.checkpoint import read_checkpoint, write_checkpoint
+from napari_del.training.settings import TrainingSettings
+from napari_del.training.trainer import Source, Trainer
+from napari_del.training.weights import export_weights
 
-__all__ = ["TrainingSettings", "export_weights", "train"]
+__all__ = ["TrainingSettings", "checkpoint_of", "export_weights", "train"]
 
-
-@dataclass(frozen=True)
-class TrainingSettings:
-    """How to train.
-
-    Attributes
-    ----------
-    steps : int
-        Number of steps.
-    batch : int
-        Whole images a step.
-    learning_rate : float
-        Peak of the one-cycle schedule for the decoder.
-    encoder_rate : float
-        The same for the encoder, relative to the decoder.
-    frozen_stages : int
-        The stem and this many first stages of the encoder keep their ImageNet weights.
-    boundary_weight : float
-        Weight of the boundary loss beside the pair loss.
-    weight_decay : float
-        Decoupled weight decay.
-    seed : int
-        Seed of everything drawn by chance.
-    checkpoint_every : int
-        Steps between checkpoints.
-    """
-
-    steps: int = 2400
-    batch: int = 2
-    learning_rate: float = 1e-3
-    encoder_rate: float = 0.3
-    frozen_stages: int = 1
-    boundary_weight: float = 1.0
-    weight_decay: float = 1e-4
-    seed: int = 0
-    checkpoint_every: int = 100
+_LOG_EVERY = 20
 
 
-def _write(path: Path, save: Callable[[Path], None]) -> None:
-    """Write a file beside `path` first, so that `path` is never half-written."""
-    temporary = path.with_name(path.name + ".part")
-    save(temporary)
-    os.replace(temporary, path)
-
-
-def export_weights(network: DelLite, path: Path, metadata: dict[str, str]) -> None:
-    """Write a network's weights as float16 safetensors that the model registry reads.
-
-    Parameters
-    ----------
-    network : DelLite
-        Trained network.
-    path : Path
-        Destination, replaced if it exists.
-    metadata : dict of str
-        Kept in the file's header beside the name of the architecture.
-    """
-    tensors = {name: t.half().contiguous() for name, t in network.state_dict().items()}
-    header = {"architecture": network.architecture, "format_version": "1", **metadata}
-    _write(path, lambda p: save_file(tensors, p, header))
+def checkpoint_of(destination: str | PathLike[str]) -> Path:
+    """Checkpoint that belongs to a weights file: beside it, with suffix ``.checkpoint``."""
+    return Path(destination).with_suffix(".checkpoint")
 
 
 def train(
-    images: Sequence[BSDSImage],
-    encoder: dict[str, torch.Tensor],
-    destination: str | os.PathLike[str],
+    source: Source,
+    network: DelLite,
+    destination: str | PathLike[str],
     *,
     settings: TrainingSettings | None = None,
+    device: str | torch.device = "cpu",
+    recipe: Mapping[str, Any] | None = None,
+    metadata: Mapping[str, str] | None = None,
     log: Callable[[str], None] = print,
+    at_checkpoint: Callable[[DelLite, int], None] | None = None,
 ) -> DelLite:
-    """Train `del-lite` from ImageNet weights of its encoder.
+    """Train a network on a mixture of annotated images.
 
     A checkpoint beside `destination` is written every few steps; a run that was killed goes on
-    from there and ends with the same weights.
+    from there and ends with the same weights, to the last bit on one machine.
 
     Parameters
     ----------
-    images : sequence of BSDSImage
-        Training images with their annotators' labels.
-    encoder : dict of Tensor
-        ImageNet weights, see `DelLite.load_imagenet`.
+    source : Source
+        Training images, such as a `Mixture`.
+    network : DelLite
+        Network with the weights to begin with; it is trained in place.
     destination : path
-        Safetensors file to write.
+        Safetensors file to write, replaced if it exists.
     settings : TrainingSettings, optional
         How to train.
+    device : str or torch.device
+        "cpu", "cuda", "cuda:N" or "auto". On a GPU convolutions are computed in 16 bits.
+    recipe : mapping, optional
+        What else the course of the training depends on, in plain values. A checkpoint is gone
+        on from only where it is the same.
+    metadata : mapping of str, optional
+        Kept in the header of the weights file.
     log : callable
         Takes one line of progress.
+    at_checkpoint : callable, optional
+        Called with the network and the number of steps taken after each checkpoint.
 
     Returns
     -------
@@ -118,95 +80,50 @@ def train(
     Raises
     ------
     NapariDelError
-        If the loss is not a number, or the checkpoint is of other settings.
+        If the loss is not a number; the last checkpoint is kept.
+    ParameterError
+        If the checkpoint is of another network or of other settings.
+    ReadError
+        If the checkpoint is damaged.
+    OutputError
+        If the weights or a checkpoint cannot be written; an older checkpoint is kept.
     """
     settings = settings or TrainingSettings()
-    destination = Path(destination)
-    checkpoint = destination.with_suffix(".checkpoint")
-    network = DelLite()
-    network.load_imagenet(encoder)
-    network.initialise(torch.Generator().manual_seed(settings.seed))
-    network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    encoder_parts = [network.stem, *network.stages]
-    for part in encoder_parts[: 1 + settings.frozen_stages]:
-        part.requires_grad_(False)
-    slow = [p for part in encoder_parts for p in part.parameters() if p.requires_grad]
-    known = {id(p) for part in encoder_parts for p in part.parameters()}
-    fast = [p for p in network.parameters() if id(p) not in known]
-    rates = [settings.learning_rate * settings.encoder_rate, settings.learning_rate]
-    optimiser = torch.optim.AdamW(
-        [{"params": slow, "lr": rates[0]}, {"params": fast, "lr": rates[1]}],
-        weight_decay=settings.weight_decay,
-    )
-    # The scheduler divides by the steps of the rise less one, which must not be 0.
-    warm_up = 0.1 if settings.steps >= 20 else 0.34
-    schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimiser,
-        max_lr=rates,
-        total_steps=settings.steps,
-        pct_start=warm_up,
-    )
-    first = 0
+    recipe = recipe or {}
+    destination = check_output(destination, (".safetensors",), overwrite=True)
+    checkpoint = checkpoint_of(destination)
+    trainer = Trainer(network, source, settings, device=resolve_device(device))
     if checkpoint.exists():
-        state = torch.load(checkpoint, weights_only=True)
-        if state["settings"] != asdict(settings):
-            raise NapariDelError(
-                f"{checkpoint} is of a run with other settings, {state['settings']}; "
-                "remove it to start again"
-            )
-        network.load_state_dict(state["network"])
-        optimiser.load_state_dict(state["optimiser"])
-        schedule.load_state_dict(state["schedule"])
-        first = state["step"]
-        log(f"resumed at step {first}")
+        read_checkpoint(checkpoint, trainer, recipe)
+        log(f"resumed at step {trainer.step}")
 
-    began = time.perf_counter()
-    recent: list[tuple[float, float]] = []
+    began, first = time.perf_counter(), trainer.step
+    recent: list[dict[str, float]] = []
     with limit_torch():
-        for step in range(first, settings.steps):
-            # Each step draws its own numbers, so that a resumed run draws the same.
-            optimiser.zero_grad(set_to_none=True)
-            for k in range(settings.batch):
-                position = step * settings.batch + k
-                epoch, place = divmod(position, len(images))
-                order = np.random.default_rng([settings.seed, epoch]).permutation(len(images))
-                item = images[order[place]]
-                rng = np.random.default_rng([settings.seed, 1, position])
-                image, labels = augment(item.image, item.segmentations, rng)
-                sample = make_sample(
-                    image, labels, stride=network.stride, output_stride=network.output_stride
-                )
-                embedding, logits = network(sample.image)
-                means = torch.sparse.mm(sample.pooling, embedding[0].flatten(1).T.contiguous())
-                pairs = pair_loss(means, sample.edges, sample.apart)
-                h, w = sample.boundary.shape
-                edges = boundary_loss(logits[0, 0, :h, :w], sample.boundary)
-                loss = (pairs + settings.boundary_weight * edges) / settings.batch
-                if not torch.isfinite(loss):
-                    raise NapariDelError(
-                        f"the loss is {loss.item()} at step {step}, image {item.name}; the last "
-                        f"good weights are in {checkpoint}: lower the learning rate"
-                    )
-                loss.backward()
-                recent.append((pairs.item(), edges.item()))
-            torch.nn.utils.clip_grad_norm_([*slow, *fast], 5.0)
-            optimiser.step()
-            schedule.step()
-            if (step + 1) % 20 == 0:
-                means_of = np.mean(recent[-40:], axis=0)
-                pace = (time.perf_counter() - began) / (step + 1 - first)
-                log(
-                    f"step {step + 1}/{settings.steps}  pairs {means_of[0]:.4f}  "
-                    f"boundary {means_of[1]:.4f}  {pace:.2f} s a step"
-                )
-            if (step + 1) % settings.checkpoint_every == 0 or step + 1 == settings.steps:
-                state = {
-                    "network": network.state_dict(),
-                    "optimiser": optimiser.state_dict(),
-                    "schedule": schedule.state_dict(),
-                    "step": step + 1,
-                    "settings": asdict(settings),
-                }
-                _write(checkpoint, lambda p, state=state: torch.save(state, p))  # type: ignore[misc]
-    export_weights(network, destination, {"training": json.dumps(asdict(settings))})
+        while trainer.step < settings.steps:
+            try:
+                recent += trainer.advance()
+            except NapariDelError as error:
+                raise type(error)(f"{error}; {_what_is_left(checkpoint)}") from error
+            step = trainer.step
+            if step % _LOG_EVERY == 0:
+                pace = (time.perf_counter() - began) / (step - first)
+                log(f"step {step}/{settings.steps}  {_mean(recent)}  {pace:.2f} s a step")
+                recent.clear()
+            if step % settings.checkpoint_every == 0 or step == settings.steps:
+                write_checkpoint(checkpoint, trainer, recipe)
+                if at_checkpoint is not None:
+                    at_checkpoint(network, step)
+    header = {"training": json.dumps(asdict(settings)), **(metadata or {})}
+    export_weights(network, destination, header)
     return network
+
+
+def _what_is_left(checkpoint: Path) -> str:
+    if checkpoint.exists():
+        return f"the last good weights are in {checkpoint}"
+    return "there is no checkpoint yet"
+
+
+def _mean(terms: list[dict[str, float]]) -> str:
+    return "  ".join(f"{key} {np.mean([t[key] for t in terms]):.4f}" for key in terms[0])

@@ -1,4 +1,4 @@
-"""What one training step is given: pooling, shares of annotators, augmentation."""
+"""What one training step is given: pooling, shares of annotators, boundaries."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from napari_del import slic
+from napari_del.evaluation.datasets import OTHER, UNLABELLED
 from napari_del.graph import adjacency, number_nodes
-from napari_del.training.samples import augment, make_sample, share_apart
+from napari_del.training.samples import distant_pairs, majority_labels, make_sample, share_apart
 
 
 def annotated(shape=(45, 70), annotators=3, seed=0):
@@ -20,7 +21,7 @@ def annotated(shape=(45, 70), annotators=3, seed=0):
     image = small.repeat(5, 0).repeat(5, 1)[: shape[0], : shape[1]]
     y, x = np.mgrid[: shape[0], : shape[1]]
     labels = [(y // (11 + k) * 5 + x // (17 - k)) for k in range(annotators)]
-    return np.ascontiguousarray(image), np.array(labels, np.int16)
+    return np.ascontiguousarray(image), np.array(labels, np.int32)
 
 
 def test_input_is_padded_to_multiples_of_the_stride_by_reflection():
@@ -56,31 +57,45 @@ def test_edges_and_shares_belong_to_the_superpixels():
     sample = make_sample(image, labels, stride=32, output_stride=2)
     nodes = number_nodes(slic(image))
     graph = adjacency(nodes)
-    np.testing.assert_array_equal(sample.edges.numpy(), graph.edges)
-    assert sample.edges.dtype == torch.int64
-    np.testing.assert_array_equal(
-        sample.apart.numpy(), share_apart(nodes.image, graph.edges, labels)
-    )
-    assert 0 < sample.apart.mean() < 1
+    np.testing.assert_array_equal(sample.adjacent.nodes.numpy(), graph.edges)
+    assert sample.adjacent.nodes.dtype == torch.int64
+    np.testing.assert_array_equal(sample.majority, majority_labels(nodes.image, labels))
+    apart, known = share_apart(sample.majority, graph.edges)
+    np.testing.assert_array_equal(sample.adjacent.apart.numpy(), apart)
+    np.testing.assert_array_equal(sample.adjacent.weight.numpy(), known)
+    assert 0 < apart.mean() < 1 and known.min() == 1
 
 
 @given(st.integers(1, 14), st.integers(1, 14), st.integers(1, 4), st.integers(0, 2**32 - 1))
-def test_share_of_the_annotators_who_separate_two_superpixels(height, width, annotators, seed):
+def test_shares_are_those_of_the_annotators_who_know(height, width, annotators, seed):
     rng = np.random.default_rng(seed)
     nodes = number_nodes(rng.integers(1, 7, (height, width)).astype(np.int32))
     edges = adjacency(nodes).edges
-    labels = rng.integers(0, 4, (annotators, height, width)).astype(np.int16)
-    found = share_apart(nodes.image, edges, labels)
+    labels = rng.integers(OTHER, 4, (annotators, height, width)).astype(np.int32)
+    apart, known = share_apart(majority_labels(nodes.image, labels), edges)
 
     def region(node, of):
         inside = of[nodes.image == node + 1]
         return min(set(inside.tolist()), key=lambda r: (-np.count_nonzero(inside == r), r))
 
-    expected = [
-        np.mean([region(u, of) != region(v, of) for of in labels]) for u, v in edges.tolist()
-    ]
-    np.testing.assert_allclose(found, expected, atol=1e-6)
-    assert found.dtype == np.float32
+    for (u, v), share, weight in zip(edges.tolist(), apart, known, strict=True):
+        said = []
+        for of in labels:
+            a, b = region(u, of), region(v, of)
+            if UNLABELLED not in (a, b) and not (a == b == OTHER):
+                said.append(a != b)
+        assert weight == pytest.approx(len(said) / annotators)
+        assert share == pytest.approx(np.mean(said) if said else 0)
+    assert apart.dtype == known.dtype == np.float32
+
+
+def test_what_is_not_labelled_says_nothing_and_other_is_not_one_region():
+    # Left to right: region 0, region 1, other, other, unlabelled.
+    majority = np.array([[0, 1, OTHER, OTHER, UNLABELLED]])
+    pairs = np.array([(0, 0), (0, 1), (1, 2), (2, 3), (3, 4), (0, 4)])
+    apart, known = share_apart(majority, pairs)
+    np.testing.assert_array_equal(known, [1, 1, 1, 0, 0, 0])
+    np.testing.assert_array_equal(apart[:3], [0, 1, 1])
 
 
 @pytest.mark.parametrize("output_stride", [1, 2, 4])
@@ -98,40 +113,45 @@ def test_boundary_is_where_a_cell_holds_a_pixel_beside_another_region(output_str
         expected += drawn
     assert sample.boundary.dtype == torch.float32
     np.testing.assert_allclose(sample.boundary.numpy(), expected / len(labels), atol=1e-6)
+    assert (sample.boundary_weight == 1).all()
 
 
-def test_augmentation_keeps_image_and_labels_together():
-    # Labels that can be read off the image, whatever happens to colours: two grey values.
-    _, labels = annotated((20, 30), annotators=1)
-    labels = (labels % 2).astype(np.int16)
-    image = np.repeat(np.where(labels[0] == 1, 200, 90)[..., None], 3, 2).astype(np.uint8)
-    shapes, mirrored = set(), set()
-    for seed in range(24):
-        out, moved = augment(image, labels, np.random.default_rng(seed))
-        assert out.dtype == np.uint8 and moved.dtype == np.int16
-        assert out.flags.c_contiguous and moved.flags.c_contiguous
-        assert out.shape[:2] == moved.shape[1:]
-        shapes.add(out.shape[:2])
-        mirrored.add(moved.tobytes())
-        bright, dark = out[moved[0] == 1], out[moved[0] == 0]
-        assert (bright.sum(axis=1).min() > dark.sum(axis=1).max()) and np.ptp(
-            dark, axis=0
-        ).max() == 0
-    assert shapes == {(20, 30), (30, 20)}
-    assert len(mirrored) == 8
+def test_boundaries_are_known_only_away_from_what_is_not_labelled():
+    image, _ = annotated((32, 64), 1)
+    labels = np.zeros((1, 32, 64), np.int32)
+    labels[:, :, 16:32] = 1
+    labels[:, :, 32:48] = UNLABELLED
+    labels[:, :, 48:] = OTHER
+    sample = make_sample(image, labels, stride=32, output_stride=2)
+    known, drawn = sample.boundary_weight.numpy(), sample.boundary.numpy()
+    assert (known[:, :15] == 1).all()  # also between regions 0 and 1
+    assert (drawn[:, [7, 8]] == 1).all() and drawn[:, :7].max() == 0
+    # The end of the paint is no border of a region: nothing is said within a pixel of it.
+    assert (known[:, 15:] == 0).all()
 
 
-def test_augmentation_changes_colours_and_is_repeatable():
-    image, labels = annotated()
-    before = image.copy()
-    one, two = (augment(image, labels, np.random.default_rng(5)) for _ in range(2))
-    np.testing.assert_array_equal(one[0], two[0])
-    np.testing.assert_array_equal(one[1], two[1])
-    np.testing.assert_array_equal(image, before)
-    histograms = {
-        np.bincount(
-            augment(image, labels, np.random.default_rng(s))[0].ravel(), minlength=256
-        ).tobytes()
-        for s in range(6)
-    }
-    assert len(histograms) == 6
+def test_the_border_of_other_is_known_and_its_inside_is_not():
+    image, _ = annotated((32, 64), 1)
+    labels = np.zeros((1, 32, 64), np.int32)
+    labels[:, :, 32:] = OTHER
+    sample = make_sample(image, labels, stride=32, output_stride=2)
+    known, drawn = sample.boundary_weight.numpy(), sample.boundary.numpy()
+    assert (drawn[:, [15, 16]] == 1).all() and drawn.sum() == 2 * 16
+    assert (known[:, :17] == 1).all() and (known[:, 17:] == 0).all()
+
+
+def test_distant_pairs_are_pairs_of_the_image_with_their_shares():
+    image, labels = annotated((64, 96))
+    sample = make_sample(image, labels, stride=32, output_stride=2)
+    one, two = (distant_pairs(sample, 400, 30.0, np.random.default_rng(7)) for _ in range(2))
+    assert torch.equal(one.nodes, two.nodes)
+    assert 300 < len(one.nodes) <= 400 and (one.nodes[:, 0] != one.nodes[:, 1]).all()
+    assert 0 <= one.nodes.min() and one.nodes.max() < sample.nodes.ids.size
+    apart, known = share_apart(sample.majority, one.nodes.numpy())
+    np.testing.assert_array_equal(one.apart.numpy(), apart)
+    np.testing.assert_array_equal(one.weight.numpy(), known)
+    adjacent = {tuple(pair) for pair in sample.graph.edges.tolist()}
+    far = [
+        pair for pair in np.sort(one.nodes.numpy(), axis=1).tolist() if tuple(pair) not in adjacent
+    ]
+    assert len(far) > 200

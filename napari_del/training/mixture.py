@@ -1,0 +1,147 @@
+"""Training images of several data sets, drawn so that no set drowns the others."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_del.errors import ParameterError
+from napari_del.evaluation.datasets import AnnotatedImage
+from napari_del.normalise import normalise
+from napari_del.training.augment import crop, recolour, turn
+from napari_del.training.synthetic import composite, texture_patches
+
+__all__ = ["Mixture", "TrainingSet", "prepare"]
+
+
+@dataclass(frozen=True)
+class TrainingSet:
+    """Images of one kind, and how they are drawn.
+
+    Attributes
+    ----------
+    name : str
+        Name of the set.
+    images : sequence of AnnotatedImage
+        Images as uint8 RGB, see `prepare`.
+    weight : float
+        Share of the training samples, relative to those of other sets.
+    scales : tuple of float
+        Least and largest scale at which images are shown.
+    strength : float
+        How much colours and sharpness are changed, see `recolour`.
+    """
+
+    name: str
+    images: Sequence[AnnotatedImage] = field(repr=False)
+    weight: float = 1.0
+    scales: tuple[float, float] = (0.7, 1.5)
+    strength: float = 1.0
+
+
+def prepare(images: Iterable[AnnotatedImage]) -> list[AnnotatedImage]:
+    """Bring images to what a network sees of them: uint8 RGB.
+
+    Parameters
+    ----------
+    images : iterable of AnnotatedImage
+        Images as they are read.
+
+    Returns
+    -------
+    list of AnnotatedImage
+    """
+    return [item._replace(image=normalise(item.image).display) for item in images]
+
+
+class Mixture:
+    """Draws training images at random, the same at each position for a seed.
+
+    Parameters
+    ----------
+    sets : sequence of TrainingSet
+        What to draw from.
+    synthetic : float
+        Share of composites, relative to the weights of the sets, see `composite`.
+    size : tuple of int
+        Height and width of samples; less where an image is smaller.
+    seed : int
+        Seed of everything drawn by chance.
+
+    Raises
+    ------
+    ParameterError
+        If there are no images, or weights are negative or all 0.
+    """
+
+    def __init__(
+        self,
+        sets: Sequence[TrainingSet],
+        *,
+        synthetic: float = 0.0,
+        size: tuple[int, int] = (320, 320),
+        seed: int = 0,
+    ) -> None:
+        for item in sets:
+            if not item.images:
+                raise ParameterError(f"set {item.name!r} has no images; expected at least one")
+        weights = np.array([item.weight for item in sets] + [synthetic], np.float64)
+        if not (weights >= 0).all() or weights.sum() <= 0:
+            raise ParameterError(
+                f"weights of sets are {weights.tolist()}; expected numbers of at least 0, not all 0"
+            )
+        self.sets = tuple(sets)
+        self.size = size
+        self.seed = seed
+        self._share = weights / weights.sum()
+        self._patches: list[NDArray[np.uint8]] = []
+        if synthetic > 0:
+            for item in sets:
+                self._patches += texture_patches(_spread(item.images, 200))
+            if not self._patches:
+                raise ParameterError(
+                    "no labelled region is large enough to cut textures from; expected regions "
+                    "of 20 x 20 pixels, or no synthetic images"
+                )
+
+    def draw(self, position: int) -> tuple[str, NDArray[np.uint8], NDArray[np.int32]]:
+        """Draw the image of a position in the order of training.
+
+        Parameters
+        ----------
+        position : int
+            From 0; each gives another image.
+
+        Returns
+        -------
+        name : str
+            Name of the set and of the image.
+        image : ndarray of uint8, shape (Y, X, 3)
+        segmentations : ndarray of int32, shape (A, Y, X)
+        """
+        rng = np.random.default_rng([self.seed, 1, position])
+        chosen = int(rng.choice(self._share.size, p=self._share))
+        if chosen == len(self.sets):
+            image, labels = composite(self.size, self._patches, rng)
+            return "composite", recolour(image, rng), labels
+        data = self.sets[chosen]
+        item = data.images[int(rng.integers(len(data.images)))]
+        low, high = np.log(data.scales)
+        scale = float(np.exp(rng.uniform(low, high)))
+        image, labels = item.image, item.segmentations
+        for _ in range(4):
+            image, labels = crop(np.asarray(item.image), item.segmentations, self.size, scale, rng)
+            # A window within one region teaches nothing.
+            if labels.max() > labels.min():
+                break
+        image, labels = turn(image, labels, rng)
+        image = recolour(image, rng, strength=data.strength)
+        return f"{data.name} {item.name}", image, np.ascontiguousarray(labels)
+
+
+def _spread(items: Sequence[AnnotatedImage], most: int) -> list[AnnotatedImage]:
+    count = min(most, len(items))
+    return [items[i * len(items) // count] for i in range(count)]
