@@ -1,0 +1,248 @@
+"""napari-del beside classical segmenters on every data set, each at its best setting per set.
+
+    python -m benchmarks.sets [--methods NAME ...] [--sets NAME ...] [--part held-out|training]
+                              [--model M ...] [--linkage L ...] [--limit N] [--again] --json FILE
+
+What the figures mean is in docs/figures/README.md. Figures are kept in FILE: what it holds already is
+not computed again, so classical methods run once and later runs add models.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks._output import DEFAULT_DATA, print_table, write_json
+from benchmarks._set_scores import (
+    MEASURES,
+    Counts,
+    SetScores,
+    best_unions,
+    majorities,
+    overlaps_of,
+)
+from benchmarks.classics import CLASSICS, Setting
+from napari_del import merging, segment
+from napari_del.evaluation.datasets import SETS, AnnotatedImage, held_out, load_set
+from napari_del.evaluation.evaluate import thresholds_for
+from napari_del.models import find_model
+from napari_del.normalise import normalise
+
+METHODS = (*CLASSICS, "napari-del")
+ORACLES = {
+    "oracle, most pixels": majorities,
+    "oracle, best union": best_unions,
+}
+THRESHOLDS = 60
+# Images of a set where all of them would take the classical methods long.
+LIMITS = {"bsds500": 50}
+Figures = dict[str, Any]
+
+
+def read_part(data: Path, name: str, part: str, limit: int | None) -> list[AnnotatedImage]:
+    """Images of one part of a set; those of BSDS500 come with the parts they have."""
+    limit = LIMITS.get(name) if limit is None else limit
+    if name == "bsds500":
+        folder = data / name / ("val" if part == "held-out" else "train")
+        return list(load_set(folder, limit=limit))
+    names = sorted(path.stem for path in (data / name / SETS[name].images).iterdir())
+    inside = held_out(names, name) == (part == "held-out")
+    names = [image for image, keep in zip(names, inside.tolist(), strict=True) if keep]
+    if limit is not None and limit < len(names):
+        names = [names[i * len(names) // limit] for i in range(limit)]
+    return [image for image in load_set(data / name) if image.name in names]
+
+
+def progress(images: Sequence[AnnotatedImage], title: str) -> Iterator[AnnotatedImage]:
+    for done, image in enumerate(images, start=1):
+        yield image
+        print(f"\r{title}: {done} of {len(images)} images", end="", file=sys.stderr, flush=True)
+    print(file=sys.stderr)
+
+
+def run_classic(
+    name: str, images: Sequence[AnnotatedImage], title: str, known: Figures | None
+) -> Figures:
+    """Figures at all settings; those that `known` holds are taken from there."""
+    method = CLASSICS[name]
+    earlier: list[Setting] = known["settings"] if known else []
+    missing = [setting for setting in method.settings if setting not in earlier]
+    figures = {key: list(value) for key, value in known.items()} if known else {}
+    if not missing:
+        return figures
+    scores = SetScores(len(missing))
+    for image in progress(images, title):
+        # As a network sees it: grey images stretched by the same rule.
+        rgb = normalise(image.image).display
+        counts = (Counts(labels, image) for labels in method.segment(rgb, missing))
+        scores.add((*overlaps_of(count.tables()), count.n) for count in counts)
+    added: dict[str, list[Any]] = {"settings": missing, **scores.to_json()}
+    return {key: [*figures.get(key, []), *values] for key, values in added.items()}
+
+
+def run_napari_del(
+    images: Sequence[AnnotatedImage],
+    title: str,
+    model: str,
+    linkages: Sequence[str],
+    step: int,
+    device: str,
+    oracle: bool,
+) -> dict[str, Figures]:
+    """Figures at all thresholds, for each linkage, and what any merging is bound by."""
+    segmentations, counted = [], []
+    bounds = {name: SetScores(1) for name in ORACLES if oracle}
+    for image in progress(images, title):
+        segmentations.append(segment(image.image, model=model, step=step, device=device))
+        counted.append(Counts(segmentations[-1].superpixels, image))
+        for name, scores in bounds.items():
+            scores.add([(*_oracle(counted[-1], ORACLES[name]), counted[-1].n)])
+    result = {name: {"settings": [{}], **scores.to_json()} for name, scores in bounds.items()}
+    for linkage in linkages:
+        thresholds = thresholds_for(segmentations, linkage, THRESHOLDS).tolist()
+        scores = SetScores(len(thresholds))
+        for segmentation, count in zip(segmentations, counted, strict=True):
+            merged = [segmentation.regions(t, linkage) for t in thresholds]
+            scores.add((*overlaps_of(count.tables(rows)), np.unique(rows).size) for rows in merged)
+        settings = [{"threshold": round(t, 5)} for t in thresholds]
+        result[linkage] = {"settings": settings, **scores.to_json()}
+    return result
+
+
+def _oracle(counts: Counts, bound: Callable[..., Any]) -> tuple[Any, Any]:
+    pairs = [None if t is None else (bound(t), t.truth_sizes) for t in counts.tables()]
+    return pairs[0], pairs[1]
+
+
+def column(model: str, linkage: str) -> str:
+    return f"{Path(model).stem}, {linkage}"
+
+
+def best(figures: Figures, measure: str) -> tuple[float, str]:
+    """The best value of a measure, and the setting it has it at."""
+    index = int(np.argmax(figures[measure]))
+    setting: Setting = figures["settings"][index]
+    return figures[measure][index], " ".join(f"{key} {value:g}" for key, value in setting.items())
+
+
+def rows_of(results: Mapping[str, Figures], measures: Sequence[str]) -> list[dict[str, str]]:
+    """One row for each set and measure, one column for each method; * marks the best."""
+    columns = list(dict.fromkeys(name for of_set in results.values() for name in of_set["methods"]))
+    rows = []
+    for name, of_set in results.items():
+        for measure in measures:
+            found = {
+                column: best(figures, measure)
+                for column, figures in of_set["methods"].items()
+                if measure in figures
+            }
+            if not found:
+                continue
+            rivals = [value for column, (value, _) in found.items() if column not in ORACLES]
+            top = max(rivals, default=2.0)
+            row = {"set": name, "images": str(of_set["images"]), "measure": measure}
+            for title in columns:
+                value, setting = found.get(title, (-1.0, ""))
+                mark = "*" if value == top and title not in ORACLES else " "
+                row[title] = f"{value:.3f}{mark} {setting}".rstrip() if title in found else "-"
+            rows.append(row)
+    return rows
+
+
+class Kept:
+    """Figures in a JSON file, written whenever some are added."""
+
+    def __init__(self, path: Path | None, part: str) -> None:
+        self._path = path
+        content = json.loads(path.read_text()) if path is not None and path.exists() else {}
+        if content.get("part", part) != part:
+            raise SystemExit(f"{path} holds figures of part {content['part']!r}, not {part!r}")
+        self._part = part
+        self.sets: dict[str, Figures] = content.get("sets", {})
+
+    def open_set(self, name: str, images: Sequence[AnnotatedImage]) -> dict[str, Figures]:
+        """Figures of the methods on a set, to be added to."""
+        names = "\n".join(image.name for image in images)
+        about = {
+            "images": len(images),
+            "objects": sum(int(i.objects.max()) for i in images if i.objects is not None),
+            "names_sha256": hashlib.sha256(names.encode()).hexdigest(),
+        }
+        of_set = self.sets.setdefault(name, {**about, "methods": {}})
+        if any(of_set[key] != value for key, value in about.items()):
+            raise SystemExit(
+                f"{self._path} holds figures of {of_set['images']} images of {name}, which are not "
+                f"these {len(images)}; expected another --json FILE or the same --limit"
+            )
+        methods: dict[str, Figures] = of_set["methods"]
+        return methods
+
+    def write(self) -> None:
+        if self._path is not None:
+            write_json(self._path, {"part": self._part, "sets": self.sets})
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.sets")
+    parser.add_argument("--methods", nargs="+", choices=METHODS, default=METHODS)
+    parser.add_argument("--sets", nargs="+", choices=tuple(SETS), default=tuple(SETS))
+    parser.add_argument("--part", choices=("held-out", "training"), default="held-out")
+    parser.add_argument("--model", nargs="+", default=["del-lite"], help="names or weights files")
+    parser.add_argument("--linkage", nargs="+", choices=merging.LINKAGES, default=["average"])
+    parser.add_argument("--oracle", action="store_true", help="bounds of merging the superpixels")
+    parser.add_argument("--step", type=int, default=8)
+    parser.add_argument("--device", default="auto")
+    parser.add_argument(
+        "--limit", type=int, help="images of each set, evenly spaced (default: all, of bsds500 50)"
+    )
+    parser.add_argument("--by-image", action="store_true", help="also means over images")
+    parser.add_argument("--again", action="store_true", help="compute what FILE holds already")
+    parser.add_argument("--data", type=Path, default=DEFAULT_DATA, metavar="DIR")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="read and added to")
+    args = parser.parse_args(argv)
+
+    kept = Kept(args.json, args.part)
+    for name in args.sets:
+        images = read_part(args.data, name, args.part, args.limit)
+        methods = kept.open_set(name, images)
+        for method in args.methods:
+            if method in CLASSICS:
+                known = None if args.again else methods.get(method)
+                methods[method] = run_classic(method, images, f"{name}, {method}", known)
+                kept.write()
+                continue
+            for model in args.model:
+                about = {"weights_sha256": find_model(model).sha256, "step": args.step}
+                wanted = [
+                    linkage
+                    for linkage in args.linkage
+                    if args.again
+                    or any(
+                        methods.get(column(model, linkage), {}).get(key, "") != value
+                        for key, value in about.items()
+                    )
+                ]
+                oracle = args.oracle and (args.again or not set(ORACLES) <= methods.keys())
+                if not wanted and not oracle:
+                    continue
+                title = f"{name}, {Path(model).stem}"
+                found = run_napari_del(images, title, model, wanted, args.step, args.device, oracle)
+                for key, figures in found.items():
+                    title = key if key in ORACLES else column(model, key)
+                    methods[title] = {**about, **figures}
+                kept.write()
+    measures = [m for m in MEASURES if args.by_image or not m.endswith("by_image")]
+    rows = rows_of({name: kept.sets[name] for name in args.sets}, measures)
+    if rows:
+        print_table(rows)
+
+
+if __name__ == "__main__":
+    main()
