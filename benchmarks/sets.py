@@ -3,8 +3,8 @@
     python -m benchmarks.sets [--methods NAME ...] [--sets NAME ...] [--part held-out|training]
                               [--model M ...] [--linkage L ...] [--limit N] [--again] --json FILE
 
-What the figures mean is in docs/figures/README.md. Figures are kept in FILE: what it holds already is
-not computed again, so classical methods run once and later runs add models.
+What the figures mean is in docs/figures/README.md. Figures are kept in FILE: what it holds already
+is not computed again, so classical methods run once and later runs add models.
 """
 
 from __future__ import annotations
@@ -161,14 +161,22 @@ class Kept:
 
     def __init__(self, path: Path | None, part: str) -> None:
         self._path = path
-        content = json.loads(path.read_text()) if path is not None and path.exists() else {}
-        if content.get("part", part) != part:
-            raise SystemExit(f"{path} holds figures of part {content['part']!r}, not {part!r}")
         self._part = part
-        self.sets: dict[str, Figures] = content.get("sets", {})
+        self.sets = self._read()
+
+    def _read(self) -> dict[str, Figures]:
+        if self._path is None or not self._path.exists():
+            return {}
+        content = json.loads(self._path.read_text())
+        if content["part"] != self._part:
+            raise SystemExit(
+                f"{self._path} holds figures of part {content['part']!r}, not {self._part!r}"
+            )
+        sets: dict[str, Figures] = content["sets"]
+        return sets
 
     def open_set(self, name: str, images: Sequence[AnnotatedImage]) -> dict[str, Figures]:
-        """Figures of the methods on a set, to be added to."""
+        """Figures of the methods on a set."""
         names = "\n".join(image.name for image in images)
         about = {
             "images": len(images),
@@ -184,9 +192,45 @@ class Kept:
         methods: dict[str, Figures] = of_set["methods"]
         return methods
 
-    def write(self) -> None:
+    def add(self, name: str, figures: Mapping[str, Figures]) -> None:
+        """Add methods to a set that was opened, and to what the file holds by now."""
+        self.sets[name]["methods"].update(figures)
         if self._path is not None:
-            write_json(self._path, {"part": self._part, "sets": self.sets})
+            # Another run may have added other methods since: a slow one of the classics, say.
+            sets = self._read()
+            of_set = sets.setdefault(name, {**self.sets[name], "methods": {}})
+            of_set["methods"].update(figures)
+            write_json(self._path, {"part": self._part, "sets": sets})
+
+
+def lacking_of(
+    model: str,
+    name: str,
+    images: Sequence[AnnotatedImage],
+    known: Mapping[str, Figures],
+    args: argparse.Namespace,
+) -> dict[str, Figures]:
+    """Figures of a model and of the bounds, apart from those that are known."""
+    of_step = {"step": args.step}
+    of_model = {**of_step, "weights_sha256": find_model(model).sha256}
+
+    def lacks(title: str, about: Mapping[str, Any]) -> bool:
+        figures = known.get(title)
+        return figures is None or any(figures[key] != about[key] for key in about)
+
+    wanted = [linkage for linkage in args.linkage if lacks(column(model, linkage), of_model)]
+    oracle = args.oracle and any(lacks(title, of_step) for title in ORACLES)
+    if not wanted and not oracle:
+        return {}
+    title = f"{name}, {Path(model).stem}"
+    found = run_napari_del(images, title, model, wanted, args.step, args.device, oracle)
+    return {
+        key if key in ORACLES else column(model, key): {
+            **(of_step if key in ORACLES else of_model),
+            **figures,
+        }
+        for key, figures in found.items()
+    }
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -215,29 +259,10 @@ def main(argv: Sequence[str] | None = None) -> None:
         for method in args.methods:
             if method in CLASSICS:
                 known = None if args.again else methods.get(method)
-                methods[method] = run_classic(method, images, f"{name}, {method}", known)
-                kept.write()
+                kept.add(name, {method: run_classic(method, images, f"{name}, {method}", known)})
                 continue
             for model in args.model:
-                about = {"weights_sha256": find_model(model).sha256, "step": args.step}
-                wanted = [
-                    linkage
-                    for linkage in args.linkage
-                    if args.again
-                    or any(
-                        methods.get(column(model, linkage), {}).get(key, "") != value
-                        for key, value in about.items()
-                    )
-                ]
-                oracle = args.oracle and (args.again or not set(ORACLES) <= methods.keys())
-                if not wanted and not oracle:
-                    continue
-                title = f"{name}, {Path(model).stem}"
-                found = run_napari_del(images, title, model, wanted, args.step, args.device, oracle)
-                for key, figures in found.items():
-                    title = key if key in ORACLES else column(model, key)
-                    methods[title] = {**about, **figures}
-                kept.write()
+                kept.add(name, lacking_of(model, name, images, {} if args.again else methods, args))
     measures = [m for m in MEASURES if args.by_image or not m.endswith("by_image")]
     rows = rows_of({name: kept.sets[name] for name in args.sets}, measures)
     if rows:
