@@ -68,12 +68,12 @@ def progress(images: Sequence[AnnotatedImage], title: str) -> Iterator[Annotated
 
 
 def run_classic(
-    name: str, images: Sequence[AnnotatedImage], title: str, known: Figures | None
+    name: str, images: Sequence[AnnotatedImage], title: str, known: Figures | None, every: int = 1
 ) -> Figures:
-    """Figures at all settings; those that `known` holds are taken from there."""
+    """Figures at every so many settings; those that `known` holds are taken from there."""
     method = CLASSICS[name]
     earlier: list[Setting] = known["settings"] if known else []
-    missing = [setting for setting in method.settings if setting not in earlier]
+    missing = [setting for setting in method.settings[::every] if setting not in earlier]
     figures = {key: list(value) for key, value in known.items()} if known else {}
     if not missing:
         return figures
@@ -246,6 +246,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument(
         "--limit", type=int, help="images of each set, evenly spaced (default: all, of bsds500 50)"
     )
+    parser.add_argument(
+        "--every", type=int, default=1, metavar="N", help="each Nth setting: a coarse sweep"
+    )
     parser.add_argument("--by-image", action="store_true", help="also means over images")
     parser.add_argument("--again", action="store_true", help="compute what FILE holds already")
     parser.add_argument("--data", type=Path, default=DEFAULT_DATA, metavar="DIR")
@@ -259,7 +262,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         for method in args.methods:
             if method in CLASSICS:
                 known = None if args.again else methods.get(method)
-                kept.add(name, {method: run_classic(method, images, f"{name}, {method}", known)})
+                title = f"{name}, {method}"
+                kept.add(name, {method: run_classic(method, images, title, known, args.every)})
                 continue
             for model in args.model:
                 kept.add(name, lacking_of(model, name, images, {} if args.again else methods, args))
@@ -267,6 +271,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     rows = rows_of({name: kept.sets[name] for name in args.sets}, measures)
     if rows:
         print_table(rows)
+    for name in args.sets:
+        for method, figures in kept.sets[name]["methods"].items():
+            n = len(CLASSICS[method].settings) if method in CLASSICS else 0
+            if len(figures["settings"]) < n:
+                print(f"{name}, {method}: only {len(figures['settings'])} of {n} settings so far")
 
 
 if __name__ == "__main__":

@@ -189,6 +189,21 @@ def test_what_is_there_is_not_computed_again(folder: Path, tmp_path: Path) -> No
     assert run(folder, path, *cut, "--again") == before
 
 
+def test_a_coarse_sweep_is_made_complete(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "sets.json"
+    cut = ("--methods", "slic-cut")
+    coarse = run(folder, path, *cut, "--every", "4")["slic-cut"]
+    assert coarse["settings"] == list(CLASSICS["slic-cut"].settings[::4])
+    assert "slic-cut: only 5 of 20 settings" in capsys.readouterr().out
+    fine = run(folder, path, *cut)["slic-cut"]
+    assert "only" not in capsys.readouterr().out
+    whole = run(folder, tmp_path / "whole.json", *cut)["slic-cut"]
+    order = [fine["settings"].index(setting) for setting in whole["settings"]]
+    assert {key: [values[i] for i in order] for key, values in fine.items()} == whole
+
+
 def test_weights_that_changed_are_scored_anew(
     folder: Path, tmp_path: Path, lite_weights: Path
 ) -> None:
