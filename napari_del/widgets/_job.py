@@ -15,7 +15,7 @@ from napari_del.errors import Cancelled, NapariDelError
 from napari_del.widgets._session import Session, Settings
 from napari_del.widgets._source import Source
 
-__all__ = ["STAGES", "Failure", "Job", "Parameters", "Result"]
+__all__ = ["STAGES", "Failure", "Job", "Parameters", "Progress", "Result"]
 
 STAGES = {
     "read": "Reading the image",
@@ -57,6 +57,40 @@ class Failure:
     error: NapariDelError
 
 
+class Progress:
+    """Takes the progress of a run: stops it if that is asked for, or passes the report on.
+
+    Parameters
+    ----------
+    report : callable
+        ``report(stage, done, total)``, called in the worker thread.
+    cancelled : callable
+        Says whether the run is to stop; asked at every report.
+    """
+
+    def __init__(
+        self, report: Callable[[str, int, int], object], cancelled: Callable[[], bool]
+    ) -> None:
+        self._report = report
+        self._cancelled = cancelled
+        self._last = ("", 0.0)
+
+    def __call__(self, stage: str, done: int, total: int) -> None:
+        """Take how far a stage is.
+
+        Raises
+        ------
+        Cancelled
+            If the run is to stop.
+        """
+        if self._cancelled():
+            raise Cancelled(f"cancelled at {done} of {total} of stage {stage!r}")
+        now = time.perf_counter()
+        if stage != self._last[0] or done >= total or now - self._last[1] > _REPORT_EVERY:
+            self._last = (stage, now)
+            self._report(stage, done, total)
+
+
 class Job:
     """A run that reports its progress and can be cancelled, for a worker thread.
 
@@ -91,9 +125,7 @@ class Job:
         self._parameters = parameters
         self._mask = mask
         self._previous = previous
-        self._report = report
-        self._cancelled = cancelled
-        self._last = ("", 0.0)
+        self._progress = Progress(report, cancelled)
 
     def run(self) -> Result | Failure:
         """Do the work.
@@ -140,11 +172,3 @@ class Job:
         if self._previous.segmentation.model == segmentation.model:
             return settings
         return replace(settings, threshold=segmentation.default_threshold(settings.linkage))
-
-    def _progress(self, stage: str, done: int, total: int) -> None:
-        if self._cancelled():
-            raise Cancelled(f"cancelled at {done} of {total} of stage {stage!r}")
-        now = time.perf_counter()
-        if stage != self._last[0] or done >= total or now - self._last[1] > _REPORT_EVERY:
-            self._last = (stage, now)
-            self._report(stage, done, total)

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import ctypes
 import sys
+from functools import cache
 from pathlib import Path
 
-from qtpy.QtCore import Qt
+from qtpy.QtCore import QObject, Qt, Signal
 from qtpy.QtGui import QStandardItemModel
 from qtpy.QtWidgets import QComboBox, QWidget
 
 from napari_del import list_models
 
-__all__ = ["ModelPicker", "devices"]
+__all__ = ["ModelEvents", "ModelPicker", "devices", "model_events"]
 
 _PREFERRED = ("del-lite", "mean-color")
 
@@ -36,28 +37,70 @@ def devices() -> list[str]:
     return ["auto", "cpu", "cuda"]
 
 
-class ModelPicker(QComboBox):
-    """Choice of a model; those whose weights are missing are shown but cannot be chosen."""
+class ModelEvents(QObject):
+    """What happens to the models, for all widgets that are open.
 
-    def __init__(self, parent: QWidget | None = None) -> None:
+    Attributes
+    ----------
+    installed : Signal
+        A user model was installed; its name.
+    """
+
+    installed = Signal(str)
+
+
+@cache
+def model_events() -> ModelEvents:
+    """The one object that tells of the models of this process."""
+    return ModelEvents()
+
+
+class ModelPicker(QComboBox):
+    """Choice of a model; those whose weights are missing are shown but cannot be chosen.
+
+    Parameters
+    ----------
+    architecture : str, optional
+        Offer the models of this network alone.
+    """
+
+    def __init__(self, parent: QWidget | None = None, *, architecture: str | None = None) -> None:
         super().__init__(parent)
-        for row, model in enumerate(list_models()):
+        self._architecture = architecture
+        self._files: list[Path] = []
+        self._fill()
+
+    def _fill(self) -> None:
+        items = self.model()
+        for model in list_models():
+            if self._architecture not in (None, model.architecture):
+                continue
             self.addItem(model.name, model.name)
+            row = self.count() - 1
             description = " ".join(model.description.split())
             if not model.available:
-                description += (
-                    ". The weights of this model are not installed: convert or download them, "
-                    "then choose the .safetensors file with the button beside this list"
-                )
-                items = self.model()
+                if model.kind == "built-in":
+                    description += (
+                        ". The weights of this model are not installed: convert or download "
+                        "them, then choose the .safetensors file with the button beside this list"
+                    )
                 item = items.item(row) if isinstance(items, QStandardItemModel) else None
                 if item is not None:
                     item.setEnabled(False)
             self.setItemData(row, description, Qt.ItemDataRole.ToolTipRole)
-        available = [model.name for model in list_models() if model.available]
+        for path in self._files:
+            self.addItem(path.name, str(path))
+            tip = f"Your own weights: {path}"
+            self.setItemData(self.count() - 1, tip, Qt.ItemDataRole.ToolTipRole)
         for name in reversed(_PREFERRED):
-            if name in available:
-                self.setCurrentText(name)
+            self._choose(name)
+
+    def _choose(self, value: str) -> None:
+        row = self.findData(value)
+        items = self.model()
+        item = items.item(row) if isinstance(items, QStandardItemModel) else None
+        if row >= 0 and (item is None or item.isEnabled()):
+            self.setCurrentIndex(row)
 
     @property
     def value(self) -> str:
@@ -69,12 +112,29 @@ class ModelPicker(QComboBox):
         """What the chosen model is."""
         return str(self.currentData(Qt.ItemDataRole.ToolTipRole))
 
+    def refresh(self) -> None:
+        """Offer the models that there are now; the choice stays if it is among them."""
+        before = self.value
+        self.blockSignals(True)
+        self.clear()
+        self._fill()
+        self._choose(before)
+        self.blockSignals(False)
+        self.currentIndexChanged.emit(self.currentIndex())
+
+    def select(self, name: str) -> None:
+        """Choose a model that may have been installed just now."""
+        self.refresh()
+        self._choose(name)
+
+    def showPopup(self) -> None:
+        """Show the list, with models that were installed since, as on the command line."""
+        self.refresh()
+        super().showPopup()
+
     def add_file(self, path: str | Path) -> None:
         """Offer a user's own weights file and choose it."""
         path = Path(path)
-        row = self.findData(str(path))
-        if row < 0:
-            self.addItem(path.name, str(path))
-            row = self.count() - 1
-            self.setItemData(row, f"Your own weights: {path}", Qt.ItemDataRole.ToolTipRole)
-        self.setCurrentIndex(row)
+        if path not in self._files:
+            self._files.append(path)
+        self.select(str(path))

@@ -6,11 +6,13 @@ number of dimensions, one plane thick, so that they appear with their plane and 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from napari.utils.transforms import CompositeAffine
+from numpy.typing import NDArray
 
 from napari_del.errors import ImageError, ParameterError
 
@@ -18,7 +20,14 @@ if TYPE_CHECKING:
     from napari.components import Dims
     from napari.layers import Image, Labels
 
-__all__ = ["Source", "channel_axes", "guess_channel_axis", "n_channels", "source_of"]
+__all__ = [
+    "Source",
+    "channel_axes",
+    "check_same_place",
+    "guess_channel_axis",
+    "n_channels",
+    "source_of",
+]
 
 _CHANNEL_LABELS = frozenset({"c", "ch", "channel", "channels", "band", "bands", "wavelength"})
 
@@ -49,6 +58,14 @@ class Source:
     plane: tuple[int, ...]
     shape: tuple[int, ...]
     placement: dict[str, Any]
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width of the plane."""
+        shape = [n for n, i in zip(self.data.shape, self.index, strict=True) if i == slice(None)]
+        if self.channel_axis is not None:
+            del shape[self.channel_axis]
+        return int(shape[0]), int(shape[1])
 
     def read(self) -> Any:
         """The plane as an array (Y, X) or (Y, X, C); may read from a file or stay lazy.
@@ -154,18 +171,72 @@ def source_of(layer: Image | Labels, dims: Dims, channel_axis: int | None = None
     )
 
 
+def check_same_place(
+    image: Image, labels: Labels, sizes: Sequence[tuple[int, int]], dims: Dims
+) -> None:
+    """Check that the pixels of a labels layer are those of an image.
+
+    Parameters
+    ----------
+    image, labels : napari.layers.Layer
+        Layers whose planes are shown.
+    sizes : sequence of (int, int)
+        Height and width of the plane of each.
+    dims : napari.components.Dims
+        The viewer's axes.
+
+    Raises
+    ------
+    ImageError
+        If the planes differ in size, or lie apart by more than half a pixel in the viewer.
+    """
+    (h, w), other = sizes
+    if (h, w) != other:
+        raise ImageError(
+            f"labels layer {labels.name!r} has {other[0]} x {other[1]} pixels, image layer "
+            f"{image.name!r} {h} x {w}; expected the same: make the labels with the button for new "
+            "labels while the image is the only layer"
+        )
+    mine, theirs = (_corners(layer, (h, w), dims) for layer in (image, labels))
+    pixel = np.linalg.norm(mine[1:] - mine[0], axis=1) / np.maximum([h - 1, w - 1], 1)
+    if np.abs(mine - theirs).max() > max(pixel.max() / 2, 1e-9):
+        raise ImageError(
+            f"labels layer {labels.name!r} does not lie on image layer {image.name!r}: scale, "
+            "translate or another transform differs; give the labels layer those of the image"
+        )
+
+
+def _corners(layer: Image | Labels, size: tuple[int, int], dims: Dims) -> NDArray[np.float64]:
+    """Where three corners of the plane that is shown are in the viewer, (3, 2)."""
+    shown = sorted(axis - (dims.ndim - layer.ndim) for axis in dims.order[-2:])
+    units = _world_in_own_units(layer, dims)
+    corners = []
+    for corner in ((0, 0), (size[0] - 1, 0), (0, size[1] - 1)):
+        point = _point_in(layer, dims)
+        point[shown[0]], point[shown[1]] = corner
+        world = np.asarray(layer.data_to_world(point)) / units
+        corners.append(world[shown])
+    return np.array(corners)
+
+
 def _full_resolution(layer: Image | Labels) -> Any:
     # np.asarray of a multiscale layer's data would give the coarsest level.
     return layer.data[0] if layer.multiscale else layer.data
 
 
-def _point_in(layer: Image | Labels, dims: Dims) -> list[float]:
-    """Where the viewer stands, in data coordinates of a layer."""
-    point = np.array(dims.point[-layer.ndim :], dtype=float)
+def _world_in_own_units(layer: Image | Labels, dims: Dims) -> NDArray[np.float64]:
+    """How many of a layer's own units one unit of the viewer is, for each of its axes."""
+    factors = np.ones(layer.ndim)
     world_units = getattr(dims, "units", None) or layer.units  # napari >= 0.7 converts units
     for axis, (world, own) in enumerate(zip(world_units[-layer.ndim :], layer.units, strict=True)):
         if world != own and world.is_compatible_with(own):
-            point[axis] *= (1 * world).to(own).magnitude
+            factors[axis] = (1 * world).to(own).magnitude
+    return factors
+
+
+def _point_in(layer: Image | Labels, dims: Dims) -> list[float]:
+    """Where the viewer stands, in data coordinates of a layer."""
+    point = np.array(dims.point[-layer.ndim :], dtype=float) * _world_in_own_units(layer, dims)
     return [float(value) for value in layer.world_to_data(point)]
 
 

@@ -21,7 +21,7 @@ def plugin() -> None:
     manager = PluginManager.instance()
     manager.discover()
     if "napari-del" not in manager:
-        manager.register(ROOT / "napari.yaml")
+        manager.register(str(ROOT / "napari.yaml"))
 
 
 @pytest.fixture

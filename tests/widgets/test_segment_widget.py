@@ -236,7 +236,7 @@ def test_widget_explains_itself(open_widget: Open, patches: np.ndarray) -> None:
     _, widget = open_widget(patches)
     parameters, regions = widget.parameters, widget.regions
     controls = [
-        *(parameters._image.native, parameters._mask.native, parameters.channel_axis),
+        *(parameters._image.image.native, parameters._mask.native, parameters.channel_axis),
         *(parameters.model, parameters.step, parameters.device, regions.slider),
         *(regions.threshold, regions.regions, regions.min_size),
         *(widget.run_button, widget.cancel_button),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -13,24 +12,10 @@ import pytest
 from qtpy.QtCore import Qt, QTimer
 
 from napari_del.widgets._job import STAGES
+from tests.widgets.halt import Halt
 
 Open = Callable[..., tuple[Any, Any]]
 Run = Callable[[Any], Any]
-
-
-class Halt:
-    """Holds the worker thread at the start of a stage until it is released."""
-
-    def __init__(self, widget: Any, stage: str) -> None:
-        self._stage = stage
-        self.reached, self.released = threading.Event(), threading.Event()
-        # Direct: runs in the worker thread, which reports each stage before it begins.
-        widget._reported.connect(self._on_report, Qt.ConnectionType.DirectConnection)
-
-    def _on_report(self, stage: str, done: int, total: int) -> None:
-        if stage == self._stage and done == 0:
-            self.reached.set()
-            assert self.released.wait(60)
 
 
 def test_event_loop_keeps_ticking(open_widget: Open, run: Run, qtbot: Any) -> None:
