@@ -107,6 +107,8 @@ def _differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[tupl
     """Keys and values that differ, from nested tables with dots between their keys."""
     found: list[tuple[str, Any, Any]] = []
     for key in [*before, *(k for k in now if k not in before)]:
+        if key == "checkpoint_every":  # makes no difference to the weights
+            continue
         old, new = before.get(key), now.get(key)
         if isinstance(old, Mapping) and isinstance(new, Mapping):
             found += [(f"{key}.{inner}", a, b) for inner, a, b in _differences(old, new)]

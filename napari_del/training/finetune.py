@@ -2,28 +2,31 @@
 
 from __future__ import annotations
 
-import copy
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from os import PathLike, fspath
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 from numpy.typing import ArrayLike, NDArray
 
 from napari_del._threads import limit_torch
-from napari_del.errors import ImageError, ModelError, ParameterError
+from napari_del.errors import ImageError, ParameterError
 from napari_del.evaluation.datasets import UNLABELLED, regions_of
 from napari_del.io.outputs import check_output
-from napari_del.models import ModelInfo, find_model, load_network, resolve_device
-from napari_del.models.lite import DelLite
+from napari_del.models import find_model, resolve_device
 from napari_del.normalise import normalise
 from napari_del.training.augment import crop, recolour, turn
+from napari_del.training.replay import Replay, replay_images
 from napari_del.training.settings import TrainingSettings
+from napari_del.training.start import trainable_copy
 from napari_del.training.trainer import Trainer
 from napari_del.training.weights import export_weights
+
+if TYPE_CHECKING:
+    import torch
 
 __all__ = ["fine_tune"]
 
@@ -33,7 +36,8 @@ _STRENGTH = 0.2
 # Windows tried until one holds two regions, and pixels kept of each region to centre them on.
 _TRIES = 8
 _ANCHORS = 256
-_RATE = 2e-4
+_RATE = 5e-4
+_REPLAY = 1.0
 _ALL_STAGES = 7
 
 
@@ -103,9 +107,9 @@ def fine_tune(
     )
     destination = check_output(output, (".safetensors",), overwrite=True)
     painted = _check(images, labels)
-    info = find_model(model)
     where = resolve_device(device)
-    network = _network(info)
+    info = find_model(model)
+    network = trainable_copy(model)
 
     tell("samples", 0, len(painted))
     prepared = []
@@ -114,7 +118,8 @@ def fine_tune(
         tell("samples", number + 1, len(painted))
     source = _PaintedWindows([item for item in prepared if item.anchors], seed)
 
-    trainer = Trainer(network, source, settings, device=where)
+    replay = Replay(network, replay_images(), weight=_REPLAY, seed=seed)
+    trainer = Trainer(network, source, settings, device=where, extra=replay)
     with limit_torch():
         tell("training", 0, steps)
         while trainer.step < steps:
@@ -134,18 +139,6 @@ def fine_tune(
 
 def _silent(stage: str, done: int, total: int) -> None:
     """Progress that nobody asked for."""
-
-
-def _network(info: ModelInfo) -> DelLite:
-    if info.architecture != DelLite.architecture:
-        raise ModelError(
-            f"model {info.name!r} cannot be fine-tuned; expected {DelLite.architecture!r} or a "
-            ".safetensors file of that network"
-        )
-    # Loaded networks are shared with whoever segments with them.
-    network = copy.deepcopy(load_network(info, torch.device("cpu")))
-    assert isinstance(network, DelLite)
-    return network
 
 
 def _check(images: Sequence[ArrayLike], labels: Sequence[ArrayLike]) -> list[NDArray[np.integer]]:

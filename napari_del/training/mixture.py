@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_del.errors import ParameterError
-from napari_del.evaluation.datasets import AnnotatedImage
+from napari_del.evaluation.datasets import UNLABELLED, AnnotatedImage
 from napari_del.normalise import normalise
 from napari_del.training.augment import crop, recolour, turn
 from napari_del.training.synthetic import composite, texture_patches
@@ -45,6 +45,8 @@ class TrainingSet:
 def prepare(images: Iterable[AnnotatedImage]) -> list[AnnotatedImage]:
     """Bring images to what a network sees of them: uint8 RGB.
 
+    Pixels that are NaN or infinite count as unlabelled.
+
     Parameters
     ----------
     images : iterable of AnnotatedImage
@@ -54,7 +56,14 @@ def prepare(images: Iterable[AnnotatedImage]) -> list[AnnotatedImage]:
     -------
     list of AnnotatedImage
     """
-    return [item._replace(image=normalise(item.image).display) for item in images]
+    prepared = []
+    for item in images:
+        normalised = normalise(item.image)
+        labels = item.segmentations
+        if normalised.valid is not None:
+            labels = np.where(normalised.valid, labels, np.int32(UNLABELLED))
+        prepared.append(item._replace(image=normalised.display, segmentations=labels))
+    return prepared
 
 
 class Mixture:

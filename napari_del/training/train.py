@@ -43,7 +43,8 @@ def train(
     recipe: Mapping[str, Any] | None = None,
     metadata: Mapping[str, str] | None = None,
     log: Callable[[str], None] = print,
-    at_checkpoint: Callable[[DelLite, int], None] | None = None,
+    look: Callable[[DelLite, int], None] | None = None,
+    look_every: int = 500,
 ) -> DelLite:
     """Train a network on a mixture of annotated images.
 
@@ -69,8 +70,11 @@ def train(
         Kept in the header of the weights file.
     log : callable
         Takes one line of progress.
-    at_checkpoint : callable, optional
-        Called with the network and the number of steps taken after each checkpoint.
+    look : callable, optional
+        Called with the network and the number of steps taken, to see how it goes. It must not
+        change the network.
+    look_every : int
+        Steps between two looks; there is one after the last step too.
 
     Returns
     -------
@@ -112,8 +116,8 @@ def train(
                 recent.clear()
             if step % settings.checkpoint_every == 0 or step == settings.steps:
                 write_checkpoint(checkpoint, trainer, recipe)
-                if at_checkpoint is not None:
-                    at_checkpoint(network, step)
+            if look is not None and (step % look_every == 0 or step == settings.steps):
+                look(network, step)
     header = {"training": json.dumps(asdict(settings)), **(metadata or {})}
     export_weights(network, destination, header)
     return network

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import asdict
 from typing import Any, Protocol
 
@@ -99,6 +100,8 @@ class Trainer:
         How to train.
     device : torch.device, optional
         Where to compute. On a GPU convolutions are computed in 16 bits.
+    extra : callable, optional
+        Another loss, of the network and the number of steps taken, see `Replay`.
 
     Attributes
     ----------
@@ -113,12 +116,14 @@ class Trainer:
         settings: TrainingSettings,
         *,
         device: torch.device | None = None,
+        extra: Callable[[DelLite, int], Tensor] | None = None,
     ) -> None:
         self.network = network
         self.source = source
         self.settings = settings
         self.device = device or torch.device("cpu")
         self.step = 0
+        self._extra = extra
         network.to(self.device)
         network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.precision: torch.dtype | None = None
@@ -181,6 +186,10 @@ class Trainer:
             self._check(loss, "loss", name)
             self._scaler.scale(loss).backward()
             found.append({key: term.item() for key, term in terms.items()})
+        if self._extra is not None:
+            loss = self._extra(self.network, self.step)
+            self._check(loss, "replay loss", name)
+            self._scaler.scale(loss).backward()
         self._scaler.unscale_(self._optimiser)
         norm = nn.utils.clip_grad_norm_(self._parameters, _LARGEST_GRADIENT)
         if not self._scaler.is_enabled():  # which skips such steps, as it looks for a scale

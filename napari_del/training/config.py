@@ -1,0 +1,322 @@
+"""The TOML file that describes a training: its data, its network and how to train."""
+
+from __future__ import annotations
+
+import math
+import tomllib
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field, fields
+from difflib import get_close_matches
+from os import PathLike
+from pathlib import Path
+from typing import Any, TypeVar
+
+from napari_del.errors import ParameterError, ReadError
+from napari_del.training.settings import TrainingSettings
+
+__all__ = ["DataConfig", "NetworkConfig", "TrainingConfig", "ValidationConfig", "load_config"]
+
+_Table = TypeVar("_Table")
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """One folder of training images, ``[[data]]``.
+
+    Attributes
+    ----------
+    path : Path
+        Folder that `napari_del.evaluation.load_set` reads; relative to the configuration.
+    name : str
+        Name of the set; that of the folder by default.
+    weight : float
+        Share of the training samples, relative to those of other sets.
+    scales : tuple of float
+        Least and largest scale at which images are shown.
+    strength : float
+        How much colours and sharpness are changed, 0 to 1, see `recolour`.
+    hold_out : bool
+        Leave every fifth image out, see `napari_del.evaluation.held_out`.
+    limit : int, optional
+        Use this many images at most, evenly spaced over the sorted names.
+    """
+
+    path: Path
+    name: str = ""
+    weight: float = 1.0
+    scales: tuple[float, float] = (0.7, 1.5)
+    strength: float = 1.0
+    hold_out: bool = False
+    limit: int | None = None
+
+
+@dataclass(frozen=True)
+class NetworkConfig:
+    """The network and the weights that it starts with, ``[network]``.
+
+    Attributes
+    ----------
+    model : str
+        Architecture; "del-lite".
+    initial : str
+        "imagenet" for an encoder trained on ImageNet and a new decoder, the name of a model,
+        or a ``.safetensors`` file, relative to the configuration.
+    """
+
+    model: str = "del-lite"
+    initial: str = "imagenet"
+
+
+@dataclass(frozen=True)
+class ValidationConfig:
+    """Images that are looked at meanwhile and that thresholds are chosen on, ``[validation]``.
+
+    Attributes
+    ----------
+    path : Path
+        Folder as for training images.
+    name : str
+        Name of the set; that of the folder by default.
+    every : int
+        Steps between two looks.
+    images : int
+        Images in the picture sheet.
+    hold_out : bool
+        Use only the images that training with ``hold_out`` leaves out.
+    limit : int, optional
+        Use this many images at most, evenly spaced over the sorted names.
+    """
+
+    path: Path
+    name: str = ""
+    every: int = 500
+    images: int = 4
+    hold_out: bool = False
+    limit: int | None = 40
+
+
+@dataclass(frozen=True)
+class TrainingConfig:
+    """A training.
+
+    Attributes
+    ----------
+    data : tuple of DataConfig
+        At least one.
+    training : TrainingSettings
+        How to train.
+    network : NetworkConfig
+        What to train.
+    validation : ValidationConfig, optional
+        Nothing is looked at without it.
+    synthetic : float
+        Share of composites, relative to the weights of the data, see `composite`.
+    size : tuple of int
+        Height and width of training samples; less where an image is smaller.
+    output : Path, optional
+        Weights file to write, relative to the configuration.
+    """
+
+    data: tuple[DataConfig, ...]
+    training: TrainingSettings = field(default_factory=TrainingSettings)
+    network: NetworkConfig = field(default_factory=NetworkConfig)
+    validation: ValidationConfig | None = None
+    synthetic: float = 0.0
+    size: tuple[int, int] = (320, 320)
+    output: Path | None = None
+
+    def recipe(self) -> dict[str, Any]:
+        """What the course of the training depends on beside `training`; plain values.
+
+        Where the data lie, and what is looked at meanwhile, makes no difference.
+        """
+        data: dict[str, Any] = {}
+        for item in self.data:
+            values = {key: value for key, value in asdict(item).items() if key != "path"}
+            data[item.name] = {**values, "scales": list(item.scales)}
+        return {
+            "network": asdict(self.network),
+            "data": data,
+            "synthetic": self.synthetic,
+            "size": list(self.size),
+        }
+
+
+def load_config(path: str | PathLike[str]) -> TrainingConfig:
+    """Read the configuration of a training.
+
+    Parameters
+    ----------
+    path : path
+        TOML file with the keys of `TrainingConfig`: the tables ``[training]``, ``[network]``,
+        ``[validation]`` and one or more ``[[data]]``, and above them ``synthetic``, ``size``
+        and ``output``.
+
+    Returns
+    -------
+    TrainingConfig
+        Paths are relative to the folder of the file no more.
+
+    Raises
+    ------
+    ReadError
+        If the file cannot be read or is no TOML.
+    ParameterError
+        If a key is not known, missing, of a wrong type or out of range.
+    """
+    path = Path(path)
+    try:
+        given = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise ReadError(f"configuration {path} cannot be read: {reason}") from error
+    return _Reader(path).config(given)
+
+
+class _Reader:
+    """Reads the tables of one file, and says where in it a value is wrong."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def config(self, given: Mapping[str, Any]) -> TrainingConfig:
+        self._known(given, [f.name for f in fields(TrainingConfig)], "")
+        tables = given.get("data", [])
+        if not isinstance(tables, list) or not tables:
+            raise self._error("", f"data is {tables!r}; expected one or more tables [[data]]")
+        data = tuple(
+            self._table(DataConfig, table, f"[[data]] {number}")
+            for number, table in enumerate(tables, start=1)
+        )
+        names = [item.name for item in data]
+        for name in names:
+            if names.count(name) > 1:
+                raise self._error("[[data]]", f"name {name!r} is given twice; choose another name")
+        validation = given.get("validation")
+        # Keys that are not given keep the one default that there is, in the class.
+        rest = self._values(
+            {k: given[k] for k in ("synthetic", "size", "output") if k in given}, ""
+        )
+        return TrainingConfig(
+            data,
+            self._table(TrainingSettings, given.get("training", {}), "[training]"),
+            self._table(NetworkConfig, given.get("network", {}), "[network]"),
+            None
+            if validation is None
+            else self._table(ValidationConfig, validation, "[validation]"),
+            **rest,
+        )
+
+    def _table(self, kind: Callable[..., _Table], given: object, where: str) -> _Table:
+        if not isinstance(given, Mapping):
+            raise self._error("", f"{where} is {given!r}; expected a table")
+        self._known(given, [f.name for f in fields(kind)], where)  # type: ignore[arg-type]  # a dataclass
+        if kind is TrainingSettings:
+            try:
+                return kind(**given)
+            except ParameterError as error:
+                raise self._error(where, str(error)) from error
+        values = self._values(given, where)
+        if kind in (DataConfig, ValidationConfig):
+            if "path" not in values:
+                raise self._error(where, "path is missing; expected the folder of the images")
+            values.setdefault("name", values["path"].resolve().name)
+        if kind is NetworkConfig and str(values.get("initial", "")).endswith(".safetensors"):
+            values["initial"] = str(self._path.parent / values["initial"])
+        return kind(**values)
+
+    def _known(self, given: Mapping[str, Any], known: list[str], where: str) -> None:
+        for key in given:
+            if key not in known:
+                near = get_close_matches(key, known, n=1, cutoff=0.0)[0]
+                raise self._error(
+                    where,
+                    f"key {key!r} is not known, did you mean {near!r}? expected {', '.join(known)}",
+                )
+
+    def _values(self, given: Mapping[str, Any], where: str) -> dict[str, Any]:
+        values = {}
+        for key, value in given.items():
+            read, expected = _KEYS[key]
+            try:
+                values[key] = read(value)
+            except (TypeError, ValueError):
+                raise self._error(where, f"{key} is {value!r}; expected {expected}") from None
+            if isinstance(values[key], Path):
+                values[key] = self._path.parent / values[key]
+        return values
+
+    def _error(self, where: str, message: str) -> ParameterError:
+        place = f"{self._path}, {where}" if where else str(self._path)
+        return ParameterError(f"{place}: {message}")
+
+
+def _number(low: float, high: float) -> Callable[[object], float]:
+    def read(value: object) -> float:
+        if (
+            isinstance(value, bool)
+            or not isinstance(value, int | float)
+            or not low <= value <= high
+        ):
+            raise ValueError
+        return float(value)
+
+    return read
+
+
+def _whole(low: int) -> Callable[[object], int]:
+    def read(value: object) -> int:
+        if isinstance(value, bool) or not isinstance(value, int) or value < low:
+            raise ValueError
+        return value
+
+    return read
+
+
+def _text(value: object) -> str:
+    if not isinstance(value, str) or not value:
+        raise ValueError
+    return value
+
+
+def _truth(value: object) -> bool:
+    if not isinstance(value, bool):
+        raise ValueError
+    return value
+
+
+def _scales(value: Any) -> tuple[float, float]:
+    low, high = map(_number(0.05, 20), value)
+    if low > high:
+        raise ValueError
+    return low, high
+
+
+def _size(value: Any) -> tuple[int, int]:
+    height, width = map(_whole(32), value)
+    return height, width
+
+
+def _weights_file(value: object) -> Path:
+    path = Path(_text(value))
+    if path.suffix.lower() != ".safetensors":
+        raise ValueError
+    return path
+
+
+_KEYS: dict[str, tuple[Callable[[Any], Any], str]] = {
+    "path": (lambda value: Path(_text(value)), "the path of a folder"),
+    "name": (_text, "a name"),
+    "weight": (_number(0, 1e6), "a number of at least 0"),
+    "scales": (_scales, "two numbers, the smaller one first, from 0.05 to 20"),
+    "strength": (_number(0, 1), "a number from 0 to 1"),
+    "hold_out": (_truth, "true or false"),
+    "limit": (_whole(1), "a whole number of at least 1"),
+    "model": (_text, "the name of a network"),
+    "initial": (_text, "'imagenet', the name of a model or a .safetensors file"),
+    "every": (_whole(1), "a whole number of at least 1"),
+    "images": (_whole(1), "a whole number of at least 1"),
+    "synthetic": (_number(0, math.inf), "a number of at least 0"),
+    "size": (_size, "height and width in pixels, [320, 320], of at least 32"),
+    "output": (_weights_file, "the path of a .safetensors file"),
+}

