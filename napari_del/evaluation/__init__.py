@@ -19,6 +19,7 @@ from napari_del.evaluation.contingency import (
     contingency_table,
 )
 from napari_del.evaluation.datasets import AnnotatedImage, held_out, load_bsds, load_pairs, load_set
+from napari_del.evaluation.evaluate import evaluate, evaluate_model, thresholds_for
 from napari_del.evaluation.instances import adapted_rand_error, mean_best_iou, object_covering
 from napari_del.evaluation.objects_parts import objects_and_parts
 from napari_del.evaluation.regions import (
@@ -50,6 +51,8 @@ __all__ = [
     "adapted_rand_error",
     "boundary_recall",
     "contingency_table",
+    "evaluate",
+    "evaluate_model",
     "f_measure",
     "held_out",
     "label_boundaries",
@@ -63,6 +66,7 @@ __all__ = [
     "segmentation_covering",
     "summarise",
     "thin_boundaries",
+    "thresholds_for",
     "undersegmentation_error",
     "variation_of_information",
 ]

@@ -179,9 +179,10 @@ class BoundaryTruth:
                 f"segmentation has shape {segmentation.shape}, its ground truths {self.shape}; "
                 "expected one shape"
             )
-        # Negative labels mean nothing special in a segmentation.
+        # Labels of a segmentation mean nothing; borders are drawn where people could draw them.
         shifted = segmentation - segmentation.min()
-        pixels = np.argwhere(thin_boundaries(shifted) & self._known)
+        lines = thin_boundaries(np.where(self._known, shifted.astype(np.int64), UNLABELLED))
+        pixels = np.argwhere(lines)
         matched = np.zeros(len(pixels), dtype=bool)
         recalled = truth = 0
         for numbers, n in self._numbers:

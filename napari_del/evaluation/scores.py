@@ -125,7 +125,10 @@ class ImageTruth:
             self._objects = object_labels(objects, np.all(stack == UNLABELLED, axis=0))
 
     def score_segmentation(
-        self, segmentation: Segmentation, thresholds: Sequence[float], linkage: str = "average"
+        self,
+        segmentation: Segmentation,
+        thresholds: Sequence[float] | NDArray[np.float64],
+        linkage: str = "average",
     ) -> ImageScores:
         """Score the regions of a segmentation at several thresholds.
 

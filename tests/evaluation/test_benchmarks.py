@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from skimage import data
 
 from benchmarks import __main__ as table
-from benchmarks import covering, superpixel_quality
+from benchmarks import superpixel_quality
 from benchmarks._images import natural_image
 from benchmarks._measure import Comparison, compare, interleave
 
@@ -107,21 +107,3 @@ def test_superpixel_quality_compares_at_equal_counts(
         if name.endswith("next above"):
             assert all(a >= b for a, b in zip(counts, ours, strict=True))
     assert "boundary recall" in capsys.readouterr().out
-
-
-def test_covering_finds_the_best_threshold(split: Path, tmp_path: Path) -> None:
-    path = tmp_path / "covering.json"
-    linkages = ["average", "del", "egb"]
-    arguments = [str(split), "--model", "mean-color", "--linkage", *linkages]
-    covering.main([*arguments, "--json", str(path)])
-    content = json.loads(path.read_text())
-    for row in content["summary"]:
-        curve = content["curves"][row["linkage"]]
-        assert row["ODS"] == pytest.approx(max(curve["covering"]), abs=1e-4)
-        best = curve["thresholds"][int(np.argmax(curve["covering"]))]
-        assert row["at threshold"] == pytest.approx(best, abs=1e-5)
-        assert row["ODS"] <= row["OIS"] + 1e-4 and row["OIS"] <= row["best"] + 1e-4
-        if row["linkage"] != "egb":
-            assert np.all(np.diff(curve["thresholds"]) > 0)
-            assert np.all(np.diff(curve["mean_regions"]) <= 0)
-            assert curve["mean_regions"][-1] <= 3
