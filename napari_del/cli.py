@@ -15,7 +15,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import NoReturn, TextIO
 
-from napari_del import __version__, _cli_demo, _cli_models, _cli_segment
+from napari_del import __version__, _cli_demo, _cli_evaluate, _cli_models, _cli_segment
 from napari_del.errors import NapariDelError, NonFiniteWarning
 
 __all__ = ["main"]
@@ -27,6 +27,7 @@ examples:
   napari-del demo
   napari-del models
   napari-del segment cells.tif labels.tif --regions 200 --overlay overlay.png
+  napari-del evaluate --data bsds500/val
   napari-del segment --help
 
 exit codes: 0 success, 2 an error told in one line, 130 interrupted by Ctrl+C
@@ -89,7 +90,7 @@ def _parser() -> Parser:
     )
     parser.add_argument("--version", action="version", version=f"napari-del {__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for module in (_cli_segment, _cli_models, _cli_demo):
+    for module in (_cli_segment, _cli_models, _cli_evaluate, _cli_demo):
         module.add_parser(commands)
     return parser
 
