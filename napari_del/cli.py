@@ -15,7 +15,14 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import NoReturn, TextIO
 
-from napari_del import __version__, _cli_demo, _cli_evaluate, _cli_models, _cli_segment
+from napari_del import (
+    __version__,
+    _cli_demo,
+    _cli_evaluate,
+    _cli_models,
+    _cli_segment,
+    _cli_train,
+)
 from napari_del.errors import NapariDelError, NonFiniteWarning
 
 __all__ = ["main"]
@@ -28,6 +35,7 @@ examples:
   napari-del models
   napari-del segment cells.tif labels.tif --regions 200 --overlay overlay.png
   napari-del evaluate --data bsds500/val
+  napari-del train mine.toml
   napari-del segment --help
 
 exit codes: 0 success, 2 an error told in one line, 130 interrupted by Ctrl+C
@@ -90,7 +98,7 @@ def _parser() -> Parser:
     )
     parser.add_argument("--version", action="version", version=f"napari-del {__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for module in (_cli_segment, _cli_models, _cli_evaluate, _cli_demo):
+    for module in (_cli_segment, _cli_models, _cli_evaluate, _cli_train, _cli_demo):
         module.add_parser(commands)
     return parser
 

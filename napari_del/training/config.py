@@ -135,7 +135,8 @@ class TrainingConfig:
             values = {key: value for key, value in asdict(item).items() if key != "path"}
             data[item.name] = {**values, "scales": list(item.scales)}
         return {
-            "network": asdict(self.network),
+            # A folder by another name, or another checkout, holds the same weights.
+            "network": {**asdict(self.network), "initial": Path(self.network.initial).name},
             "data": data,
             "synthetic": self.synthetic,
             "size": list(self.size),
