@@ -1,4 +1,4 @@
-"""Make docs/images/fine-tune.png: the fine-tuning widget at work on painted labels.
+"""Make docs/images/fine-tune.png: the fine-tuning widget with painted labels.
 
     python docs/screenshot_fine_tune.py
 
@@ -44,9 +44,11 @@ def paint(shape: tuple[int, int]) -> np.ndarray:
 
 
 def main() -> None:
-    """Fine-tune on a sample in a viewer and save a picture of the window meanwhile."""
+    """Paint labels on a sample in a viewer and save a picture of the window."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--after", type=int, default=12, help="steps until the picture is taken")
+    parser.add_argument(
+        "--after", type=int, default=0, help="steps until the picture is taken (0: before a run)"
+    )
     parser.add_argument("--output", type=Path, default=OUTPUT)
     options = parser.parse_args()
 
@@ -60,20 +62,23 @@ def main() -> None:
     wait(500)
     viewer.reset_view()
     loop = QEventLoop()
-    widget.finished.connect(loop.quit)
 
     def picture(stage: str, done: int, total: int) -> None:
         if (stage, done) != ("training", options.after):
             return
-        wait(200)
+        wait(500)
         shot = viewer.window.screenshot(canvas_only=False, flash=False)
         # 256 colours: a third of the size, and no difference to the eye.
         Image.fromarray(shot[..., :3]).quantize(256).save(options.output, optimize=True)
         widget.cancel()
 
-    widget._reported.connect(picture)
-    widget.run_button.click()
-    loop.exec()
+    if options.after:
+        widget.finished.connect(loop.quit)
+        widget._reported.connect(picture)
+        widget.run_button.click()
+        loop.exec()
+    else:
+        picture("training", 0, 0)
     viewer.close()
 
 

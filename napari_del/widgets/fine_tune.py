@@ -44,7 +44,7 @@ _HINT = (
     "Paint a few regions in a labels layer, one label for each, on both sides of a border and up "
     "to it. What is not painted (0) is ignored."
 )
-_NOT_TIMED = "How long it takes is shown after the first step."
+_NOT_TIMED = "The first step tells how long it takes."
 
 
 def about(seconds: float) -> str:

@@ -112,7 +112,7 @@ def test_how_long_it_takes_is_measured(
     open_fine_tuning: Open, press: Press, patches: np.ndarray, painted: np.ndarray
 ) -> None:
     _, widget = open_fine_tuning(patches, painted)
-    assert "after the first step" in widget.duration.text()
+    assert "first step" in widget.duration.text()
     widget.steps.setValue(4)
     said: list[str] = []
     widget._reported.connect(lambda *_: said.append(widget.status.text()))
