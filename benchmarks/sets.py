@@ -134,7 +134,9 @@ def best(figures: Figures, measure: str) -> tuple[float, str]:
 
 def rows_of(results: Mapping[str, Figures], measures: Sequence[str]) -> list[dict[str, str]]:
     """One row for each set and measure, one column for each method; * marks the best."""
-    columns = list(dict.fromkeys(name for of_set in results.values() for name in of_set["methods"]))
+    present = dict.fromkeys(name for of_set in results.values() for name in of_set["methods"])
+    first = [name for name in (*CLASSICS, *ORACLES) if name in present]
+    columns = [*first, *(name for name in present if name not in first)]
     rows = []
     for name, of_set in results.items():
         for measure in measures:
