@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from safetensors import safe_open
 
 from napari_del._threads import limit_torch
 from napari_del.errors import ImageError, ParameterError
@@ -27,6 +28,10 @@ from napari_del.training.weights import export_weights
 
 if TYPE_CHECKING:
     import torch
+    from torch import Tensor
+
+    from napari_del.models import ModelInfo
+    from napari_del.models.lite import DelLite
 
 __all__ = ["fine_tune"]
 
@@ -36,7 +41,7 @@ _STRENGTH = 0.2
 # Windows tried until one holds two regions, and pixels kept of each region to centre them on.
 _TRIES = 8
 _ANCHORS = 256
-_RATE = 5e-4
+_RATE = 7e-4
 _REPLAY = 1.0
 _ALL_STAGES = 7
 
@@ -133,12 +138,21 @@ def fine_tune(
             "default_thresholds": json.dumps(info.default_thresholds),
             "training": json.dumps(asdict(settings)),
         },
+        beside=_beside_network(info, network),
     )
     return destination
 
 
 def _silent(stage: str, done: int, total: int) -> None:
     """Progress that nobody asked for."""
+
+
+def _beside_network(info: ModelInfo, network: DelLite) -> dict[str, Tensor]:
+    """What else the weights file of a model holds, such as its merge function."""
+    assert info.path is not None
+    known = network.state_dict()
+    with safe_open(info.path, framework="pt") as file:
+        return {name: file.get_tensor(name) for name in file.keys() if name not in known}  # noqa: SIM118 - no dict
 
 
 def _check(images: Sequence[ArrayLike], labels: Sequence[ArrayLike]) -> list[NDArray[np.integer]]:

@@ -77,7 +77,7 @@ class Replay:
         network: DelLite,
         images: Sequence[NDArray[np.uint8]],
         *,
-        size: int = 160,
+        size: int = 128,
         weight: float = 1.0,
         seed: int = 0,
     ) -> None:

@@ -52,7 +52,7 @@ def choose_default_thresholds(
     model: str | os.PathLike[str],
     images: Iterable[AnnotatedImage],
     *,
-    linkages: Sequence[str] = merging.LINKAGES,
+    linkages: Sequence[str] | None = None,
     step: int = 8,
     device: str | torch.device = "auto",
     progress: Callable[[str, int, int], None] | None = None,
@@ -66,8 +66,8 @@ def choose_default_thresholds(
     images : iterable of AnnotatedImage
         Validation images, which training did not see. Those in which nothing is labelled are
         passed over.
-    linkages : sequence of str
-        How regions merge.
+    linkages : sequence of str, optional
+        How regions merge; all that there are for the model by default.
     step : int
         Superpixel step.
     device : str or torch.device
@@ -104,7 +104,8 @@ def choose_default_thresholds(
         counted.append(SuperpixelContingency(segmentation.superpixels, truths))
     if progress is not None:
         progress("validation", len(labelled), len(labelled))
-    return {linkage: _best(segmentations, counted, linkage) for linkage in linkages}
+    names = segmentations[0].linkages if linkages is None else linkages
+    return {linkage: _best(segmentations, counted, linkage) for linkage in names}
 
 
 def _best(

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 
 from safetensors.torch import save
+from torch import Tensor
 
 from napari_del.io.outputs import replacing
 from napari_del.models.lite import DelLite
@@ -35,7 +37,13 @@ def write_whole(path: Path, data: bytes) -> None:
         os.fsync(stream.fileno())
 
 
-def export_weights(network: DelLite, path: Path, metadata: dict[str, str]) -> None:
+def export_weights(
+    network: DelLite,
+    path: Path,
+    metadata: Mapping[str, str],
+    *,
+    beside: Mapping[str, Tensor] | None = None,
+) -> None:
     """Write a network's weights as float16 safetensors that the model registry reads.
 
     Parameters
@@ -44,8 +52,10 @@ def export_weights(network: DelLite, path: Path, metadata: dict[str, str]) -> No
         Trained network.
     path : Path
         Destination, replaced if it exists.
-    metadata : dict of str
+    metadata : mapping of str
         Kept in the file's header beside the name of the architecture.
+    beside : mapping of str to Tensor, optional
+        What else the file holds, as it is.
 
     Raises
     ------
@@ -56,4 +66,4 @@ def export_weights(network: DelLite, path: Path, metadata: dict[str, str]) -> No
         name: tensor.half().contiguous().cpu() for name, tensor in network.state_dict().items()
     }
     header = {"architecture": network.architecture, "format_version": "1", **metadata}
-    write_whole(Path(path), save(tensors, header))
+    write_whole(Path(path), save({**tensors, **(beside or {})}, header))

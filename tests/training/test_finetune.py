@@ -7,7 +7,7 @@ import json
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 from napari_del import segment
 from napari_del.errors import Cancelled, ImageError, ModelError, OutputError, ParameterError
@@ -19,7 +19,7 @@ from napari_del.training.finetune import _PaintedWindows, _prepare
 from tests.training.painted import content
 
 
-def checks(seed, side=128):
+def checks(seed, side=112):
     """Large checks beside broad stripes: to people two textures, to a network many squares."""
     rng = np.random.default_rng(seed)
     y, x = np.mgrid[:side, :side]
@@ -49,7 +49,7 @@ def tuned(painted, tmp_path_factory):
         [painted[0]],
         [painted[1]],
         output=path,
-        steps=40,
+        steps=30,
         device="cpu",
         progress=lambda *now: told.append(now),
     )
@@ -84,7 +84,7 @@ def test_progress_counts_images_and_steps(tuned):
     assert tuned[1] == [
         ("samples", 0, 1),
         ("samples", 1, 1),
-        *(("training", step, 40) for step in range(41)),
+        *(("training", step, 30) for step in range(31)),
     ]
 
 
@@ -97,6 +97,16 @@ def test_the_same_seed_gives_the_same_weights(painted, tmp_path):
 
     one = tune("one")
     assert tune("two") == one != tune("three", seed=1)
+
+
+def test_what_else_the_base_holds_is_taken_over(painted, tmp_path):
+    base, path = tmp_path / "base.safetensors", tmp_path / "a.safetensors"
+    shipped = find_model("del-lite").path
+    numbers = torch.arange(6.0)
+    save_file({**load_file(shipped), "merge.it": numbers}, base, content(shipped)[0])
+    image, labels = (array[:64, 24:88] for array in painted)
+    fine_tune([image], [labels], model=base, output=path, steps=1, device="cpu")
+    assert torch.equal(load_file(path)["merge.it"], numbers)
 
 
 @pytest.mark.parametrize("at", [("samples", 0), ("training", 0), ("training", 1)])
