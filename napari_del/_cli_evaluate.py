@@ -51,8 +51,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         "--linkage",
         nargs="+",
         choices=LINKAGES,
-        default=["average"],
-        help="rules by which regions merge, each measured (default: average)",
+        help="rules by which regions merge, each measured (default: that of the model)",
     )
     parser.add_argument(
         "--step", type=int, default=8, metavar="S", help="superpixel step in pixels (default: 8)"

@@ -76,7 +76,7 @@ def load_program(arguments: argparse.Namespace) -> None:
     if arguments.regions is not None and arguments.linkage == "egb":
         raise ParameterError(
             "regions cannot be asked for with linkage egb, whose results are not nested; "
-            "give a threshold or choose linkage average or del"
+            "give a threshold or choose another linkage"
         )
     if arguments.min_size < 0:
         raise ParameterError(f"min-size is {arguments.min_size}; expected pixels from 0 on")
@@ -126,7 +126,7 @@ def compute(
             result.save(outputs.segmentation, overwrite=outputs.overwrite)
     reporter.line(
         f"{outputs.labels}: {labels.max()} regions of {result.n_superpixels} superpixels "
-        f"(threshold {threshold:.4g}, linkage {arguments.linkage})"
+        f"(threshold {threshold:.4g}, linkage {arguments.linkage or result.default_linkage})"
     )
     for path in (outputs.overlay, outputs.segmentation):
         if path is not None:

@@ -9,7 +9,7 @@ from napari_del._cli_run import Outputs, compute, describe, load_program
 
 __all__ = ["add_model_options", "add_parser"]
 
-LINKAGES = ("average", "del", "egb")
+LINKAGES = ("learned", "average", "del", "egb")
 
 EPILOG = """\
 examples:
@@ -118,9 +118,9 @@ def add_model_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--linkage",
         choices=LINKAGES,
-        default="average",
-        help="rule by which regions merge: average border (default), the paper's rule del, or "
-        "egb, adaptive to the variation inside regions",
+        help="rule by which regions merge: learned, a trained function of both regions (the "
+        "default of models that have one), average border (the default of others), the paper's "
+        "rule del, or egb, adaptive to the variation inside regions",
     )
     parser.add_argument(
         "--device", default="auto", metavar="D", help="auto (default), cpu, cuda or cuda:0"

@@ -8,10 +8,17 @@ from typing import TYPE_CHECKING
 
 from numpy.typing import ArrayLike
 
+from napari_del.contrast import color_moments
 from napari_del.embedding import embed, mean_color
 from napari_del.errors import ImageError
 from napari_del.graph import adjacency, dissimilarity, number_nodes
-from napari_del.models import MEAN_COLOR, find_model, load_network, resolve_device
+from napari_del.models import (
+    MEAN_COLOR,
+    find_model,
+    load_merge_function,
+    load_network,
+    resolve_device,
+)
 from napari_del.normalise import normalise
 from napari_del.segmentation import Segmentation
 from napari_del.superpixels import DEFAULT_COMPACTNESS, slic_features
@@ -127,6 +134,8 @@ def segment(
     graph = adjacency(nodes, pooled.boundary, stride=pooled.stride)
     embeddings = pooled.means(nodes.sizes)
     weights = dissimilarity(graph.edges, embeddings)
+    function = None if network is None else load_merge_function(info)
+    colors = color_moments(normalised.features, nodes) if info.has_boundary else None
     parameters = {
         "model": str(model),
         "step": step,
@@ -134,7 +143,14 @@ def segment(
         "channels": None if channels is None else [int(c) for c in channels],
     }
     segmentation = Segmentation(
-        nodes, graph, embeddings, weights, dict(info.default_thresholds), parameters
+        nodes,
+        graph,
+        embeddings,
+        weights,
+        dict(info.default_thresholds),
+        parameters,
+        colors=colors,
+        merge_function=function,
     )
     tell("graph", 1, 1)
     return segmentation

@@ -13,8 +13,10 @@ from numpy.typing import NDArray
 
 from napari_del import merging
 from napari_del._threads import parallel_for
+from napari_del.contrast import ColorMoments
 from napari_del.errors import ParameterError
 from napari_del.graph import AdjacencyGraph, Nodes
+from napari_del.linkages import Linkages
 
 __all__ = ["Segmentation", "load"]
 
@@ -51,7 +53,11 @@ class Segmentation:
     default_thresholds : dict of float
         Threshold to start with, for each linkage.
     parameters : dict
-        What it was made with; plain values.
+        What it was made with; plain values, among them the superpixel step.
+    colors : ColorMoments, optional
+        Colours of the superpixels; the linkage "learned" needs them.
+    merge_function : MergeFunction, optional
+        The model's function for the linkage "learned".
     """
 
     def __init__(
@@ -62,15 +68,26 @@ class Segmentation:
         weights: NDArray[np.uint32],
         default_thresholds: dict[str, float],
         parameters: dict[str, Any],
+        *,
+        colors: ColorMoments | None = None,
+        merge_function: merging.MergeFunction | None = None,
     ) -> None:
         self._nodes = nodes
         self._graph = graph
         self._embeddings = embeddings
-        self._d = weights
         self._default_thresholds = default_thresholds
-        self._hierarchies: dict[str, merging.Hierarchy] = {}
-        self._orders: dict[str, NDArray[np.int64]] = {}
         self.parameters = parameters
+        self._linkages = Linkages(
+            nodes.sizes,
+            embeddings,
+            graph.edges,
+            graph.lengths,
+            weights,
+            self.boundary,
+            int(parameters["step"]),
+            colors,
+            merge_function,
+        )
 
     def __repr__(self) -> str:
         y, x = self.shape
@@ -115,7 +132,7 @@ class Segmentation:
     @cached_property
     def dissimilarity(self) -> NDArray[np.float64]:
         """Dissimilarity d = 1 - 2 / (1 + exp(L1)) of each edge from 0 to 1, float64 (m,)."""
-        return merging.from_fixed(self._d)
+        return merging.from_fixed(self._linkages.dissimilarity)
 
     @cached_property
     def boundary(self) -> NDArray[np.float64] | None:
@@ -138,37 +155,35 @@ class Segmentation:
         """Name of the model, or the path that was given for it."""
         return str(self.parameters["model"])
 
-    def default_threshold(self, linkage: str = "average") -> float:
-        """Threshold that suits the model, from 0 to 1."""
-        return self._default_thresholds[_check_linkage(linkage)]
+    @property
+    def linkages(self) -> tuple[str, ...]:
+        """Linkages that there are for the model, its default first."""
+        return self._linkages.names
 
-    @cached_property
-    def _combined(self) -> NDArray[np.uint32]:
-        """Weights of `average` and `egb`: with a boundary channel, its geometric mean with d."""
-        boundary = self.boundary
-        if boundary is None:
-            return self._d
-        return merging.to_fixed(np.sqrt(self.dissimilarity * boundary))
+    @property
+    def default_linkage(self) -> str:
+        """Linkage that suits the model: "learned" if it has a function for it, or "average"."""
+        return self.linkages[0]
 
-    def _weights(self, linkage: str) -> NDArray[np.uint32]:
-        return self._d if linkage == "del" else self._combined
+    def default_threshold(self, linkage: str | None = None) -> float:
+        """Threshold that suits the model and a linkage, from 0 to 1."""
+        return self._default_thresholds[self._check_linkage(linkage)]
 
-    def _order(self, linkage: str) -> NDArray[np.int64]:
-        kind = "d" if linkage == "del" or self.boundary is None else "both"
-        if kind not in self._orders:
-            self._orders[kind] = merging.edge_order(self._weights(linkage))
-        return self._orders[kind]
+    def _check_linkage(self, linkage: str | None) -> str:
+        return self._linkages.check(linkage, self.model)
 
-    def hierarchy(self, linkage: str = "average") -> merging.Hierarchy:
+    def hierarchy(self, linkage: str | None = None) -> merging.Hierarchy:
         """Partitions at all thresholds, computed when first asked for.
 
         Parameters
         ----------
-        linkage : str
-            "average": regions join along the border that is weakest on average; with a model
-            that has a boundary channel, an edge weighs the geometric mean of the dissimilarity
-            and the boundary probability. "del": regions join along any edge whose
-            dissimilarity is within the threshold, as in the paper.
+        linkage : str, optional
+            "learned": a trained function of both regions says whether they are one; only
+            models that have such a function. "average": regions join along the border that is
+            weakest on average; with a model that has a boundary channel, an edge weighs the
+            geometric mean of the dissimilarity and the boundary probability. "del": regions
+            join along any edge whose dissimilarity is within the threshold, as in the paper.
+            By default `default_linkage`.
 
         Returns
         -------
@@ -178,28 +193,21 @@ class Segmentation:
         Raises
         ------
         ParameterError
-            If the linkage is not known, or is "egb", which is not nested.
+            If the linkage is not known or not there for the model, or is "egb", which is not
+            nested.
         """
-        if _check_linkage(linkage) == "egb":
+        linkage = self._check_linkage(linkage)
+        if linkage == "egb":
             raise ParameterError(
                 "linkage 'egb' has no hierarchy, because its partitions are not nested: use "
                 "labels(threshold, 'egb'), or 'average' or 'del'"
             )
-        if linkage not in self._hierarchies:
-            n, order = self.n_superpixels, self._order(linkage)
-            if linkage == "del":
-                tree = merging.spanning_forest(self.edges, self._d, n, order=order)
-            else:
-                tree = merging.average(
-                    self.edges, self._combined, self.border_lengths, n, order=order
-                )
-            self._hierarchies[linkage] = tree
-        return self._hierarchies[linkage]
+        return self._linkages.hierarchy(linkage)
 
     def regions(
         self,
         threshold: float | None = None,
-        linkage: str = "average",
+        linkage: str | None = None,
         min_size: int = 0,
         *,
         min_superpixels: int = 0,
@@ -216,11 +224,15 @@ class Segmentation:
         ndarray of int32, shape (n,)
             Row of the representative of each superpixel's region.
         """
-        _check_linkage(linkage)
+        linkage = self._check_linkage(linkage)
         t = self.default_threshold(linkage) if threshold is None else threshold
         if linkage == "egb":
             rows = merging.egb(
-                self.edges, self._combined, self.n_superpixels, t, order=self._order(linkage)
+                self.edges,
+                self._linkages.combined,
+                self.n_superpixels,
+                t,
+                order=self._linkages.order(linkage),
             )
         else:
             fixed = merging.threshold_to_fixed(t)
@@ -233,17 +245,17 @@ class Segmentation:
                 rows = merging.join_small(
                     rows,
                     self.edges,
-                    self._weights(linkage),
+                    self._linkages.weights(linkage),
                     np.ones(self.n_superpixels, np.int64) if sizes is None else sizes,
                     least,
-                    order=self._order(linkage),
+                    order=self._linkages.order(linkage),
                 )
         return rows
 
     def labels(
         self,
         threshold: float | None = None,
-        linkage: str = "average",
+        linkage: str | None = None,
         min_size: int = 0,
         *,
         min_superpixels: int = 0,
@@ -256,9 +268,10 @@ class Segmentation:
         ----------
         threshold : float, optional
             0 to 1; higher makes regions larger. By default the one that suits the model.
-        linkage : str
-            How regions merge: "average", "del" (the paper's) or "egb" (Felzenszwalb and
-            Huttenlocher's adaptive threshold), see `napari_del.merging`.
+        linkage : str, optional
+            How regions merge: "learned", "average", "del" (the paper's) or "egb" (Felzenszwalb
+            and Huttenlocher's adaptive threshold), see `napari_del.merging`. By default
+            `default_linkage`.
         min_size : int
             Regions of fewer pixels join a neighbour along their weakest edge.
         min_superpixels : int
@@ -302,7 +315,7 @@ class Segmentation:
     def n_regions(
         self,
         threshold: float | None = None,
-        linkage: str = "average",
+        linkage: str | None = None,
         min_size: int = 0,
         *,
         min_superpixels: int = 0,
@@ -310,21 +323,22 @@ class Segmentation:
         """Number of regions that `labels` would give with the same arguments."""
         least = _check_count("min_size", min_size)
         least = max(least, _check_count("min_superpixels", min_superpixels))
+        linkage = self._check_linkage(linkage)
         if linkage != "egb" and least <= 1:
             t = self.default_threshold(linkage) if threshold is None else threshold
             return self.hierarchy(linkage).n_regions(merging.threshold_to_fixed(t))
         rows = self.regions(threshold, linkage, min_size, min_superpixels=min_superpixels)
         return int(np.unique(rows).size)
 
-    def threshold_for(self, n_regions: int, linkage: str = "average") -> float:
+    def threshold_for(self, n_regions: int, linkage: str | None = None) -> float:
         """Threshold that gives a number of regions.
 
         Parameters
         ----------
         n_regions : int
             At least 1.
-        linkage : str
-            "average" or "del".
+        linkage : str, optional
+            "learned", "average" or "del"; by default `default_linkage`.
 
         Returns
         -------
@@ -380,14 +394,6 @@ def load(path: str | PathLike[str]) -> Segmentation:
     from napari_del.io.store import read_segmentation
 
     return read_segmentation(path)
-
-
-def _check_linkage(linkage: str) -> str:
-    if linkage not in merging.LINKAGES:
-        raise ParameterError(
-            f"linkage {linkage!r} is not known; expected one of {', '.join(merging.LINKAGES)}"
-        )
-    return linkage
 
 
 def _check_count(name: str, value: int, least: int = 0) -> int:

@@ -17,8 +17,10 @@ from scipy.sparse.csgraph import connected_components
 from napari_del import merging, segment, slic
 from napari_del.errors import Cancelled, DeviceError, ImageError, ModelError, ParameterError
 from napari_del.graph import adjacency, dissimilarity, number_nodes
-from napari_del.segmentation import Segmentation
+from napari_del.segmentation import Segmentation, load
 
+# Linkages that every model has.
+WITHOUT_NETWORK = ("average", "del", "egb")
 STAGES = ["normalise", "superpixels", "embedding", "graph"]
 
 
@@ -161,7 +163,7 @@ def test_partitions_are_nested(result, linkage):
         before = now
 
 
-@pytest.mark.parametrize("linkage", merging.LINKAGES)
+@pytest.mark.parametrize("linkage", WITHOUT_NETWORK)
 def test_regions_are_numbered_from_one_and_masked_pixels_are_zero(result, linkage):
     for threshold in (0.0, 0.1, 0.4, 1.0):
         labels = result.labels(threshold, linkage)
@@ -177,7 +179,7 @@ def test_regions_are_numbered_from_one_and_masked_pixels_are_zero(result, linkag
         assert pairs.shape[1] == np.unique(result.superpixels).size
 
 
-@pytest.mark.parametrize("linkage", merging.LINKAGES)
+@pytest.mark.parametrize("linkage", WITHOUT_NETWORK)
 def test_numbers_that_stay_give_the_same_partition(result, linkage):
     for threshold in (0.05, 0.3, 0.6):
         kept = result.labels(threshold, linkage, sequential=False)
@@ -208,7 +210,7 @@ def test_n_regions_falls_with_the_threshold_and_threshold_for_inverts_it(result)
                 assert result.n_regions(below, linkage) > max(wanted, fewest)
 
 
-@pytest.mark.parametrize("linkage", merging.LINKAGES)
+@pytest.mark.parametrize("linkage", WITHOUT_NETWORK)
 def test_min_size_counts_pixels_and_min_superpixels_superpixels(result, linkage):
     for least in (100, 400):
         labels = result.labels(0.15, linkage, min_size=least)
@@ -262,7 +264,7 @@ def test_an_array_for_labels_that_does_not_fit(plain, out):
 
 
 def test_the_default_threshold_is_the_models(plain):
-    for linkage in merging.LINKAGES:
+    for linkage in WITHOUT_NETWORK:
         threshold = plain.default_threshold(linkage)
         assert 0 < threshold < 1
         np.testing.assert_array_equal(
@@ -272,7 +274,7 @@ def test_the_default_threshold_is_the_models(plain):
 
 
 @pytest.mark.parametrize("threshold", [-0.01, 1.5, float("nan"), "high"])
-@pytest.mark.parametrize("linkage", merging.LINKAGES)
+@pytest.mark.parametrize("linkage", WITHOUT_NETWORK)
 def test_threshold_out_of_range(plain, threshold, linkage):
     for call in (plain.labels, plain.n_regions):
         with pytest.raises(ParameterError, match="^threshold is .*expected a number from 0 to 1"):
@@ -331,7 +333,7 @@ def test_any_image_goes_through(data):
     rng = np.random.default_rng(data.draw(st.integers(0, 2**32 - 1)))
     image = rng.integers(0, 2, (*shape, channels) if channels else shape).astype(dtype)
     out = segment(image, model="mean-color", step=data.draw(st.sampled_from([4, 8, 256])))
-    labels = out.labels(data.draw(st.floats(0, 1)), data.draw(st.sampled_from(merging.LINKAGES)))
+    labels = out.labels(data.draw(st.floats(0, 1)), data.draw(st.sampled_from(WITHOUT_NETWORK)))
     assert labels.shape == shape and labels.min() == 1
 
 
@@ -490,3 +492,69 @@ def test_mean_colour_on_cuda_equals_the_cpu(channels):
     np.testing.assert_array_equal(cpu.embeddings, cuda.embeddings)
     np.testing.assert_array_equal(cpu.dissimilarity, cuda.dissimilarity)
     np.testing.assert_array_equal(cpu.labels(), cuda.labels())
+
+
+def learned_segmentation(seed=0):
+    """A segmentation by a network that is not trained, with a merge function that is not either."""
+    from napari_del.contrast import color_moments
+    from napari_del.merging import MergeFunction
+    from napari_del.merging.region_pairs import FEATURES
+    from napari_del.normalise import normalise
+
+    rng = np.random.default_rng(seed)
+    image = picture(seed=seed)
+    plain = segment(image, model="mean-color", step=5)
+    nodes = number_nodes(plain.superpixels)
+    boundary = rng.integers(0, 2**15, (22, 30)).astype(np.uint16)
+    graph = adjacency(nodes, boundary, stride=2)
+    function = MergeFunction(
+        np.zeros(len(FEATURES)),
+        np.ones(len(FEATURES)),
+        (rng.normal(0, 0.1, (1, len(FEATURES))),),
+        (np.zeros(1),),
+        (0.4, 0.45),
+    )
+    return Segmentation(
+        nodes,
+        graph,
+        plain.embeddings,
+        dissimilarity(graph.edges, plain.embeddings),
+        {"learned": 0.5, "average": 0.5, "del": 0.5, "egb": 0.5},
+        dict(plain.parameters),
+        colors=color_moments(normalise(image).features, nodes),
+        merge_function=function,
+    )
+
+
+def test_models_with_a_merge_function_merge_by_it_unless_told_otherwise(tmp_path):
+    out = learned_segmentation()
+    assert out.default_linkage == "learned" and out.linkages == merging.LINKAGES
+    np.testing.assert_array_equal(out.labels(0.3), out.labels(0.3, "learned"))
+    assert out.n_regions(0.3) == out.labels(0.3).max() != out.labels(0.3, "average").max()
+    assert out.n_regions(out.threshold_for(7)) <= 7
+    out.save(tmp_path / "kept.zarr")
+    again = load(tmp_path / "kept.zarr")
+    np.testing.assert_array_equal(again.labels(0.3), out.labels(0.3))
+
+
+def test_models_without_one_merge_by_average_and_say_so():
+    out = segment(picture(), model="mean-color")
+    assert out.default_linkage == "average" and "learned" not in out.linkages
+    np.testing.assert_array_equal(out.labels(0.3), out.labels(0.3, "average"))
+    with pytest.raises(ParameterError, match="mean-color, which has no trained merge function"):
+        out.labels(0.3, "learned")
+
+
+def test_colors_are_means_over_superpixels():
+    from napari_del.contrast import color_moments
+
+    rng = np.random.default_rng(0)
+    nodes = number_nodes(np.array([[1, 1, 0], [4, 4, 1]], np.int32))
+    features = rng.integers(-1600, 1600, (2, 2, 3)).astype(np.int16)
+    means, squares = color_moments(features, nodes)
+    first = features[:, [0, 0, 1], [0, 1, 2]] / 16
+    second = features[:, 1, :2] / 16
+    np.testing.assert_allclose(means, [first.mean(axis=1), second.mean(axis=1)], rtol=1e-6)
+    np.testing.assert_allclose(
+        squares, [(first**2).mean(axis=1), (second**2).mean(axis=1)], rtol=1e-6
+    )

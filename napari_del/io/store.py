@@ -12,9 +12,11 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 import zarr
 
+from napari_del.contrast import ColorMoments
 from napari_del.errors import OutputError, ReadError
 from napari_del.graph import AdjacencyGraph, number_nodes
 from napari_del.io.outputs import check_output
+from napari_del.merging import MergeFunction
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -26,6 +28,8 @@ __all__ = ["read_segmentation", "write_segmentation"]
 FORMAT = "napari-del segmentation"
 FORMAT_VERSION = 1
 _CHUNK = 1024
+# Arrays of the merge function are kept under this prefix.
+_MERGE = "merge."
 
 
 def write_segmentation(
@@ -51,15 +55,21 @@ def write_segmentation(
 
     target = Path(path)
     check_output(target, (".zarr",), overwrite=overwrite)
-    graph = segmentation._graph
+    graph, linkages = segmentation._graph, segmentation._linkages
     arrays: dict[str, NDArray[Any] | None] = {
         "superpixels": segmentation.superpixels,
         "embeddings": segmentation.embeddings,
         "edges": graph.edges,
         "border_lengths": graph.lengths,
         "boundary_sums": graph.boundary_sums,
-        "dissimilarity": segmentation._d,
+        "dissimilarity": linkages.dissimilarity,
     }
+    if linkages.colors is not None:
+        arrays["colors"] = linkages.colors.means
+        arrays["color_squares"] = linkages.colors.squares
+    if linkages.function is not None:
+        for name, tensor in linkages.function.tensors().items():
+            arrays[_MERGE + name] = tensor
     try:
         temporary = Path(tempfile.mkdtemp(prefix=target.name + ".", dir=target.parent))
     except OSError as error:
@@ -149,15 +159,15 @@ def read_segmentation(path: str | PathLike[str]) -> Segmentation:
             arrays["edges"], arrays["border_lengths"], arrays.get("boundary_sums")
         )
         n, m = nodes.ids.size, len(graph.edges)
-        lengths = [
-            len(a) for name, a in arrays.items() if name not in ("superpixels", "embeddings")
-        ]
+        node_tables = ("embeddings", "colors", "color_squares")
+        edge_tables = ("edges", "border_lengths", "boundary_sums", "dissimilarity")
         if (
-            len(arrays["embeddings"]) != n
-            or set(lengths) != {m}
+            any(len(arrays[name]) != n for name in node_tables if name in arrays)
+            or any(len(arrays[name]) != m for name in edge_tables if name in arrays)
             or graph.edges.max(initial=-1) >= n
         ):
             raise ValueError(f"tables do not fit {n} superpixels and {m} edges")
+        tensors = {k.removeprefix(_MERGE): a for k, a in arrays.items() if k.startswith(_MERGE)}
         return Segmentation(
             nodes,
             graph,
@@ -165,6 +175,12 @@ def read_segmentation(path: str | PathLike[str]) -> Segmentation:
             arrays["dissimilarity"],
             {str(k): float(v) for k, v in cast("Any", attributes["default_thresholds"]).items()},
             dict(cast("Any", attributes["parameters"])),
+            colors=(
+                ColorMoments(arrays["colors"], arrays["color_squares"])
+                if "colors" in arrays
+                else None
+            ),
+            merge_function=MergeFunction.from_tensors(tensors) if tensors else None,
         )
     except Exception as error:
         raise ReadError(f"{source} is damaged: {_first_line(error)}") from error

@@ -8,6 +8,8 @@ every linkage has exactly one result, whatever the order in which regions are me
 ============== ======================================================== =====================
 linkage        two adjacent regions join when                           result
 ============== ======================================================== =====================
+``learned``    a trained function of what both are as a whole says that `Hierarchy`
+               people would not separate them, up to the threshold
 ``average``    the mean dissimilarity along their common border is the  `Hierarchy`
                smallest of all, up to the threshold
 ``del``        any edge between them is within the threshold [1]_       `Hierarchy`
@@ -29,21 +31,26 @@ from napari_del.merging.average import average
 from napari_del.merging.egb import egb
 from napari_del.merging.fixed_point import from_fixed, threshold_to_fixed, to_fixed
 from napari_del.merging.hierarchy import Hierarchy, sequential
+from napari_del.merging.learned import MergeFunction, learned
+from napari_del.merging.region_pairs import SuperpixelTables
 from napari_del.merging.small import join_small
 from napari_del.merging.spanning_forest import spanning_forest
 
 __all__ = [
     "LINKAGES",
     "Hierarchy",
+    "MergeFunction",
+    "SuperpixelTables",
     "average",
     "edge_order",
     "egb",
     "from_fixed",
     "join_small",
+    "learned",
     "sequential",
     "spanning_forest",
     "threshold_to_fixed",
     "to_fixed",
 ]
 
-LINKAGES = ("average", "del", "egb")
+LINKAGES = ("learned", "average", "del", "egb")

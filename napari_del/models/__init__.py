@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from napari_del.models.device import resolve_device
 from napari_del.models.info import MEAN_COLOR, ModelInfo, Network
-from napari_del.models.loading import load_network
+from napari_del.models.loading import load_merge_function, load_network
 from napari_del.models.registry import find_model, list_models
 from napari_del.models.user import check_model_name, install_model, models_folder, remove_model
 
@@ -20,6 +20,7 @@ __all__ = [
     "find_model",
     "install_model",
     "list_models",
+    "load_merge_function",
     "load_network",
     "models_folder",
     "remove_model",

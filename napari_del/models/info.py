@@ -13,7 +13,7 @@ __all__ = ["MEAN_COLOR", "NETWORKS", "THRESHOLDS", "ModelInfo", "Network", "Regi
 
 MEAN_COLOR = "mean-color"
 # Used where a weights file names no thresholds of its own.
-THRESHOLDS = {"average": 0.5, "del": 0.5, "egb": 0.5}
+THRESHOLDS = {"learned": 0.5, "average": 0.5, "del": 0.5, "egb": 0.5}
 
 
 class Network(Protocol):

@@ -13,13 +13,18 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
-from napari_del.errors import ModelError, WeightsError
+from napari_del.errors import ModelError, ParameterError, WeightsError
 from napari_del.models.info import NETWORKS, THRESHOLDS, ModelInfo, Network
 
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["build_network", "describe_file", "load_network", "read_bytes"]
+    from napari_del.merging import MergeFunction
+
+__all__ = ["build_network", "describe_file", "load_merge_function", "load_network", "read_bytes"]
+
+# Tensors of the merge function are kept beside those of the network under this prefix.
+MERGE_PREFIX = "merge."
 
 _LONGEST = 200
 
@@ -153,7 +158,7 @@ def build_network(data: bytes, path: Path, architecture: str) -> torch.nn.Module
     from safetensors.torch import load
 
     try:
-        state = load(data)
+        state = {k: t for k, t in load(data).items() if not k.startswith(MERGE_PREFIX)}
     except SafetensorError as error:
         raise WeightsError(f"weights file {path} is damaged ({error}): get it again") from error
     registered = NETWORKS[architecture]
@@ -186,6 +191,46 @@ def _load(
         raise WeightsError(f"weights file {path} has SHA-256 {digest}; expected {sha256}: {advice}")
     network = build_network(data, path, architecture).to(device)
     return cast("Network", network.to(memory_format=torch.channels_last))  # type: ignore[call-overload]
+
+
+@lru_cache(maxsize=4)
+def _load_merge_function(path: Path, modified: int) -> MergeFunction | None:
+    from safetensors import SafetensorError, safe_open
+
+    from napari_del.merging import MergeFunction
+
+    try:
+        with safe_open(path, framework="numpy") as file:
+            names = [name for name in file.keys() if name.startswith(MERGE_PREFIX)]  # noqa: SIM118
+            tensors = {name[len(MERGE_PREFIX) :]: file.get_tensor(name) for name in names}
+        return MergeFunction.from_tensors(tensors) if tensors else None
+    except (SafetensorError, OSError, KeyError, ParameterError) as error:
+        reason = str(error).splitlines()[0]
+        raise WeightsError(
+            f"weights file {path} has a damaged merge function ({reason}): get it again"
+        ) from error
+
+
+def load_merge_function(info: ModelInfo) -> MergeFunction | None:
+    """Load the function that the linkage "learned" asks, if a model has one.
+
+    Parameters
+    ----------
+    info : ModelInfo
+        A model, as `find_model` gives it.
+
+    Returns
+    -------
+    MergeFunction or None
+
+    Raises
+    ------
+    WeightsError
+        If the file is damaged.
+    """
+    if info.path is None or not info.has_boundary:
+        return None
+    return _load_merge_function(info.path, info.path.stat().st_mtime_ns)
 
 
 def load_network(info: ModelInfo, device: torch.device) -> Network:

@@ -171,4 +171,6 @@ class Job:
         settings = self._previous.settings
         if self._previous.segmentation.model == segmentation.model:
             return settings
+        if settings.linkage not in segmentation.linkages:
+            settings = replace(settings, linkage=segmentation.default_linkage)
         return replace(settings, threshold=segmentation.default_threshold(settings.linkage))

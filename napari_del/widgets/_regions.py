@@ -15,7 +15,6 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-from napari_del.merging import LINKAGES
 from napari_del.widgets._session import NESTED_LINKAGES, Session, Settings
 
 __all__ = ["SLIDER_STEPS", "RegionPanel"]
@@ -66,9 +65,6 @@ class RegionPanel(QWidget):
         self.regions.setGroupSeparatorShown(True)
         self.regions.setKeyboardTracking(False)
         self.linkage = QComboBox()
-        for row, name in enumerate(LINKAGES):
-            self.linkage.addItem(name, name)
-            self.linkage.setItemData(row, _LINKAGE_TIPS[name], Qt.ItemDataRole.ToolTipRole)
         self.min_size = QSpinBox()
         self.min_size.setSuffix(" px")
         self.min_size.setGroupSeparatorShown(True)
@@ -117,7 +113,15 @@ class RegionPanel(QWidget):
             self.count.setText("Nothing segmented yet")
             return
         segmentation = session.segmentation
-        with QSignalBlocker(self.regions), QSignalBlocker(self.min_size):
+        with (
+            QSignalBlocker(self.regions),
+            QSignalBlocker(self.min_size),
+            QSignalBlocker(self.linkage),
+        ):
+            self.linkage.clear()
+            for row, name in enumerate(segmentation.linkages):
+                self.linkage.addItem(name, name)
+                self.linkage.setItemData(row, _LINKAGE_TIPS[name], Qt.ItemDataRole.ToolTipRole)
             self.regions.setMaximum(max(segmentation.n_superpixels, 1))
             self.min_size.setMaximum(segmentation.shape[0] * segmentation.shape[1])
         session.changed.connect(self._on_changed)

@@ -37,7 +37,7 @@ class Settings:
     """
 
     threshold: float
-    linkage: str = "average"
+    linkage: str
     min_size: int = 0
 
 
@@ -49,7 +49,7 @@ class Session:
     segmentation : Segmentation
         What a run gave.
     settings : Settings, optional
-        To begin with; by default the model's default threshold for the average linkage.
+        To begin with; by default the model's default linkage and threshold.
 
     Attributes
     ----------
@@ -62,7 +62,8 @@ class Session:
     def __init__(self, segmentation: Segmentation, settings: Settings | None = None) -> None:
         self.segmentation = segmentation
         if settings is None:
-            settings = Settings(segmentation.default_threshold("average"))
+            linkage = segmentation.default_linkage
+            settings = Settings(segmentation.default_threshold(linkage), linkage)
         self._settings = settings
         # Thresholds of different linkages cannot be compared: each linkage keeps its own.
         self._thresholds = {settings.linkage: settings.threshold}

@@ -91,7 +91,7 @@ def test_one_superpixel_without_any_edge(tmp_path):
 def test_it_is_a_group_of_zarr_version_3(stored, learned):
     group = zarr.open_group(stored, mode="r")
     assert group.metadata.zarr_format == 3
-    assert sorted(group.array_keys()) == sorted(ARRAYS)
+    assert sorted(group.array_keys()) == sorted([*ARRAYS, "colors", "color_squares"])
     np.testing.assert_array_equal(group["superpixels"][...], learned.superpixels)
     assert group.attrs["parameters"]["channels"] == [2, 1, 0]
 

@@ -1,0 +1,83 @@
+"""Colours of superpixels: what plain contrast says beside a network's embedding."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+from napari_del._threads import n_threads, parallel_for
+from napari_del.graph import Nodes
+from napari_del.normalise import UNIT
+
+__all__ = ["ColorMoments", "color_moments"]
+
+
+class ColorMoments(NamedTuple):
+    """Mean colour of each superpixel, and mean square.
+
+    Attributes
+    ----------
+    means, squares : ndarray of float32, shape (n, F)
+        Of the features that superpixels are made of: CIELAB for colour images, else each
+        channel from 0 to 100.
+    """
+
+    means: NDArray[np.float32]
+    squares: NDArray[np.float32]
+
+
+@njit(nogil=True, cache=True)
+def _sum_up(
+    image: NDArray[np.int32],
+    plane: NDArray[np.int16],
+    sums: NDArray[np.int64],
+    squares: NDArray[np.int64],
+) -> None:
+    for y in range(image.shape[0]):
+        for x in range(image.shape[1]):
+            node = image[y, x]
+            value = np.int64(plane[y, x])
+            sums[node] += value
+            squares[node] += value * value
+
+
+def color_moments(features: NDArray[np.int16], nodes: Nodes) -> ColorMoments:
+    """Mean colour of each superpixel, and mean square.
+
+    Parameters
+    ----------
+    features : ndarray of int16, shape (F, Y, X)
+        See `napari_del.normalise.NormalisedImage`.
+    nodes : Nodes
+        Superpixels.
+
+    Returns
+    -------
+    ColorMoments
+        Out of integer sums.
+    """
+    planes, n = len(features), nodes.ids.size
+    # Bands of rows, so that one plane of a grey image keeps all threads busy.
+    height = nodes.image.shape[0]
+    bands = min(n_threads(), height)
+    rows = [height * band // bands for band in range(bands + 1)]
+    sums = np.zeros((bands, planes, n + 1), np.int64)
+    squares = np.zeros_like(sums)
+
+    def run(start: int, stop: int) -> None:
+        for part in range(start, stop):
+            band, plane = divmod(part, planes)
+            own = slice(rows[band], rows[band + 1])
+            _sum_up(nodes.image[own], features[plane, own], sums[band, plane], squares[band, plane])
+
+    parallel_for(run, bands * planes)
+    pixels = nodes.sizes.astype(np.float64)
+    means = sums.sum(axis=0)[:, 1:] / (pixels * UNIT)
+    mean_squares = squares.sum(axis=0)[:, 1:] / (pixels * UNIT**2)
+    return ColorMoments(
+        np.ascontiguousarray(means.T.astype(np.float32)),
+        np.ascontiguousarray(mean_squares.T.astype(np.float32)),
+    )

@@ -1,0 +1,230 @@
+"""The linkage ``learned``: a trained function of two regions says whether they are one.
+
+Superpixels are first merged by ``average`` linkage up to a fine level. For the regions there,
+a small trained network gives each adjacent pair the probability that people separate the two
+(see `napari_del.merging.region_pairs` for what it is told); ``average`` linkage goes on with
+these up to the next level, where the regions, larger by then, are looked at again, and so on.
+Large regions of mixed texture merge by what they are as a whole, not by the edge between two of
+their superpixels. Agglomeration that learns what the merging itself meets goes back to [1]_
+and [2]_; here regions are looked at again at few fixed levels instead of after every merge, so
+that each level is one `average` hierarchy, with its exact and order-independent result.
+
+The levels and the function belong to a model and are fixed before anything is merged, so one
+hierarchy holds the partitions at all thresholds.
+
+References
+----------
+.. [1] J. Nunez-Iglesias, R. Kennedy, T. Parag, J. Shi, D. B. Chklovskii, "Machine Learning of
+   Hierarchical Clustering to Segment 2D and 3D Images", PLoS ONE 8(8), 2013,
+   :DOI:`10.1371/journal.pone.0071715`
+.. [2] T. Liu, M. Seyedhosseini, T. Tasdizen, "Image Segmentation Using Hierarchical Merge Tree",
+   IEEE Transactions on Image Processing 25(10), 2016, :DOI:`10.1109/TIP.2016.2592704`
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+from napari_del._threads import parallel_for
+from napari_del.errors import ParameterError
+from napari_del.merging.average import average
+from napari_del.merging.fixed_point import ONE, to_fixed
+from napari_del.merging.hierarchy import Hierarchy
+from napari_del.merging.region_pairs import FEATURES, SuperpixelTables, region_pairs
+
+__all__ = ["MergeFunction", "learned", "stages"]
+
+# Thresholds of the finished hierarchy at which the last level begins; those before share the
+# rest equally. What people would call a segmentation lies in the last level.
+_LAST_LEVEL = 0.4
+# Features are cut off at this many standard deviations.
+_REACH = 6.0
+
+
+@dataclass(frozen=True)
+class MergeFunction:
+    """Probability that two adjacent regions are separate, and the levels to ask for it at.
+
+    A network of fully connected layers with rectified linear units and a logistic output.
+
+    Attributes
+    ----------
+    mean, scale : ndarray of float64, shape (len(FEATURES),)
+        Mean and standard deviation of the features of `region_pairs`.
+    weights : tuple of ndarray of float64, shape (outputs, inputs)
+        Of each layer.
+    biases : tuple of ndarray of float64, shape (outputs,)
+        Of each layer.
+    levels : tuple of float
+        Thresholds of the levels: the first on the mean edge weight, the following on the mean
+        probability.
+    """
+
+    mean: NDArray[np.float64]
+    scale: NDArray[np.float64]
+    weights: tuple[NDArray[np.float64], ...]
+    biases: tuple[NDArray[np.float64], ...]
+    levels: tuple[float, ...]
+
+    def __post_init__(self) -> None:
+        width = len(FEATURES)
+        shapes = [(self.mean.shape, (width,)), (self.scale.shape, (width,))]
+        for weight, bias in zip(self.weights, self.biases, strict=True):
+            shapes += [(weight.shape[1:], (width,)), (bias.shape, weight.shape[:1])]
+            width = len(weight)
+        if any(is_ != expected for is_, expected in shapes) or width != 1 or not self.levels:
+            raise ParameterError(
+                f"a merge function has layers of shapes {[w.shape for w in self.weights]} and "
+                f"levels {self.levels}; expected layers from {len(FEATURES)} features to 1 "
+                "number, and at least one level"
+            )
+
+    def __call__(self, features: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Probability that the regions of each pair are separate.
+
+        Parameters
+        ----------
+        features : ndarray of float64, shape (p, len(FEATURES))
+            See `region_pairs`.
+
+        Returns
+        -------
+        ndarray of float64, shape (p,)
+        """
+        out = np.empty(len(features), np.float64)
+        widest = max(len(FEATURES), *(len(w) for w in self.weights))
+
+        def run(start: int, stop: int) -> None:
+            values = np.clip((features[start:stop] - self.mean) / self.scale, -_REACH, _REACH)
+            held = np.zeros((len(values), widest))
+            held[:, : values.shape[1]] = values
+            following = np.empty_like(held)
+            for number, (weight, bias) in enumerate(zip(self.weights, self.biases, strict=True)):
+                _layer(held, weight, bias, number + 1 < len(self.weights), following)
+                held, following = following, held
+            out[start:stop] = 1 / (1 + np.exp(-held[:, 0]))
+
+        parallel_for(run, len(features), grain=2**10)
+        return out
+
+    def tensors(self) -> dict[str, NDArray[np.float32]]:
+        """Arrays by name, to be kept in a weights file."""
+        named = {"mean": self.mean, "scale": self.scale, "levels": np.array(self.levels)}
+        for number, (weight, bias) in enumerate(zip(self.weights, self.biases, strict=True)):
+            named[f"{number}.weight"] = weight
+            named[f"{number}.bias"] = bias
+        return {name: value.astype(np.float32) for name, value in named.items()}
+
+    @classmethod
+    def from_tensors(cls, tensors: Mapping[str, NDArray[np.floating]]) -> MergeFunction:
+        """The function of arrays that `tensors` gave.
+
+        Raises
+        ------
+        KeyError
+            If an array is missing.
+        ParameterError
+            If the arrays do not fit each other.
+        """
+        exact = {name: np.asarray(value, np.float64) for name, value in tensors.items()}
+        layers = sum(name.endswith(".weight") for name in exact)
+        return cls(
+            exact["mean"],
+            exact["scale"],
+            tuple(exact[f"{number}.weight"] for number in range(layers)),
+            tuple(exact[f"{number}.bias"] for number in range(layers)),
+            tuple(exact["levels"].tolist()),
+        )
+
+
+@njit(nogil=True, cache=True)
+def _layer(
+    values: NDArray[np.float64],
+    weight: NDArray[np.float64],
+    bias: NDArray[np.float64],
+    rectify: bool,
+    out: NDArray[np.float64],
+) -> None:
+    """One layer, each sum in the same order for every pair, as a matrix product may not be."""
+    for p in range(values.shape[0]):
+        for o in range(weight.shape[0]):
+            total = bias[o]
+            for i in range(weight.shape[1]):
+                total += weight[o, i] * values[p, i]
+            out[p, o] = max(total, 0.0) if rectify else total
+
+
+def stages(
+    tables: SuperpixelTables, function: MergeFunction
+) -> Iterator[tuple[NDArray[np.int32], int, Hierarchy]]:
+    """The hierarchy of each level in turn.
+
+    Parameters
+    ----------
+    tables : SuperpixelTables
+        Superpixels and their edges.
+    function : MergeFunction
+        The function and its levels.
+
+    Yields
+    ------
+    rows : ndarray of int32, shape (k,)
+        Superpixel that stands for each region at the beginning of the level.
+    k : int
+        Number of these regions.
+    hierarchy : Hierarchy
+        Over these regions.
+    """
+    n = len(tables.sizes)
+    rows = np.arange(n, dtype=np.int32)
+    of_row = rows
+    tree = average(tables.edges, to_fixed(tables.edge_weights()), tables.lengths, n)
+    yield rows, n, tree
+    for level in function.levels:
+        regions = tree.cut(int(to_fixed(level)))
+        kept, number = np.unique(regions, return_inverse=True)
+        rows, of_row = rows[kept], number.astype(np.int32)[of_row]
+        found = region_pairs(tables, of_row, rows.size)
+        weights = to_fixed(function(found.features))
+        tree = average(found.pairs, weights, found.lengths, rows.size)
+        yield rows, rows.size, tree
+
+
+def learned(tables: SuperpixelTables, function: MergeFunction) -> Hierarchy:
+    """Merge superpixels, and look at the regions again at each level of a trained function.
+
+    Parameters
+    ----------
+    tables : SuperpixelTables
+        Superpixels and their edges.
+    function : MergeFunction
+        The function and its levels.
+
+    Returns
+    -------
+    Hierarchy
+        Over the superpixels. Levels follow one another on the scale of heights: those before
+        the last share the heights up to 0.4 equally, the last has the rest.
+    """
+    n = len(tables.sizes)
+    parent = np.arange(n, dtype=np.int32)
+    height = np.full(n, ONE, np.uint32)
+    count = len(function.levels)
+    starts = [ONE * _LAST_LEVEL * number / count for number in range(count + 1)]
+    for number, (rows, k, tree) in enumerate(stages(tables, function)):
+        top = int(to_fixed(function.levels[number])) if number < count else ONE
+        stop = int(starts[number + 1]) if number < count else ONE
+        start = int(starts[number])
+        attached = (tree.parent != np.arange(k, dtype=np.int32)) & (tree.height <= top)
+        parent[rows[attached]] = rows[tree.parent[attached]]
+        # Both factors are below 2**32, so that the product fits.
+        share = tree.height[attached].astype(np.uint64) * np.uint64(stop - start)
+        height[rows[attached]] = (np.uint64(start) + share // np.uint64(max(top, 1))).astype(
+            np.uint32
+        )
+    return Hierarchy(parent, height)

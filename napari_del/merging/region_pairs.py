@@ -1,0 +1,253 @@
+"""What can be told of two adjacent regions before they are merged.
+
+Edges between single superpixels are local. Two regions also have sizes, a mean embedding and
+a mean colour each, a spread of both, and a border along which the boundary may be strong here
+and weak there. `region_pairs` puts that into numbers for every pair of adjacent regions.
+
+Everything is summed in the order of the tables, which is that of the superpixels, so the
+numbers depend on nothing but the tables and the partition.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+__all__ = ["FEATURES", "RegionPairs", "SuperpixelTables", "region_pairs"]
+
+FEATURES = (
+    "dissimilarity along the border",
+    "boundary along the border",
+    "edge weight along the border",
+    "least dissimilarity",
+    "least boundary",
+    "least edge weight",
+    "spread of the edge weight",
+    "share of the border with a small edge weight",
+    "L1 distance of the mean embeddings",
+    "spread of embeddings in the more even region",
+    "spread of embeddings in the less even region",
+    "difference of lightness",
+    "difference of chroma",
+    "contrast over the spread within",
+    "contrast over that of the image",
+    "difference of texture",
+    "size of the smaller region",
+    "size of the larger region",
+    "border over the extent of the smaller region",
+    "border over the shorter perimeter",
+)
+"""The numbers of a pair, in the order of the columns of `RegionPairs.features`."""
+
+_SMALL_WEIGHT = 0.3
+# Beyond this many superpixels a region is large, and how large says no more.
+_LARGEST = 4096.0
+
+
+class SuperpixelTables(NamedTuple):
+    """Superpixels and their edges, as `region_pairs` needs them.
+
+    Attributes
+    ----------
+    sizes : ndarray of int64, shape (n,)
+        Pixels of each superpixel.
+    embeddings : ndarray of float32, shape (n, D)
+        Mean embeddings.
+    colors, color_squares : ndarray of float32, shape (n, F)
+        Means of the colour features and of their squares over each superpixel; CIELAB where
+        the image has three channels, else 0 to 100.
+    edges : ndarray of int32, shape (m, 2)
+        Adjacent superpixels u < v, sorted.
+    lengths : ndarray of int64, shape (m,)
+        Lengths of their borders.
+    dissimilarity, boundary : ndarray of float64, shape (m,)
+        Dissimilarity and mean boundary probability of each edge.
+    superpixel_area : int
+        Nominal area of a superpixel in pixels, the square of the step.
+    """
+
+    sizes: NDArray[np.int64]
+    embeddings: NDArray[np.float32]
+    colors: NDArray[np.float32]
+    color_squares: NDArray[np.float32]
+    edges: NDArray[np.int32]
+    lengths: NDArray[np.int64]
+    dissimilarity: NDArray[np.float64]
+    boundary: NDArray[np.float64]
+    superpixel_area: int
+
+    def edge_weights(self) -> NDArray[np.float64]:
+        """Geometric mean of dissimilarity and boundary probability of each edge, (m,)."""
+        weights: NDArray[np.float64] = np.sqrt(self.dissimilarity * self.boundary)
+        return weights
+
+
+class RegionPairs(NamedTuple):
+    """Adjacent regions.
+
+    Attributes
+    ----------
+    pairs : ndarray of int32, shape (p, 2)
+        Regions u < v, sorted.
+    lengths : ndarray of int64, shape (p,)
+        Lengths of their borders.
+    features : ndarray of float64, shape (p, len(FEATURES))
+        See `FEATURES`.
+    """
+
+    pairs: NDArray[np.int32]
+    lengths: NDArray[np.int64]
+    features: NDArray[np.float64]
+
+
+class _Regions(NamedTuple):
+    """Sums over regions."""
+
+    area: NDArray[np.float64]
+    embedding: NDArray[np.float64]
+    unevenness: NDArray[np.float64]
+    color: NDArray[np.float64]
+    color_spread: NDArray[np.float64]
+    perimeter: NDArray[np.float64]
+
+
+def region_pairs(tables: SuperpixelTables, of_row: NDArray[np.integer], k: int) -> RegionPairs:
+    """Find all pairs of adjacent regions, and what can be told of them.
+
+    Parameters
+    ----------
+    tables : SuperpixelTables
+        Superpixels and their edges.
+    of_row : ndarray of int, shape (n,)
+        Region of each superpixel, 0 to ``k - 1``.
+    k : int
+        Number of regions.
+
+    Returns
+    -------
+    RegionPairs
+    """
+    ends = np.sort(np.asarray(of_row, np.int64)[tables.edges], axis=1)
+    between = ends[:, 0] != ends[:, 1]
+    ends = ends[between]
+    keys, pair = np.unique(ends[:, 0] * k + ends[:, 1], return_inverse=True)
+    pairs = np.stack([keys // k, keys % k], axis=1).astype(np.int32)
+    regions = _regions(tables, np.asarray(of_row, np.int64), k, ends, tables.lengths[between])
+    length, along = _border(tables, between, pair, keys.size)
+    features = np.column_stack([*along, *_contrasts(regions, pairs, length, tables)])
+    return RegionPairs(pairs, length.astype(np.int64), features)
+
+
+def _border(
+    tables: SuperpixelTables, between: NDArray[np.bool_], pair: NDArray[np.intp], p: int
+) -> tuple[NDArray[np.float64], list[NDArray[np.float64]]]:
+    """Length of each border, and what its edges say."""
+    lengths = tables.lengths[between].astype(np.float64)
+    length = np.bincount(pair, lengths, p)
+
+    def mean(values: NDArray[np.float64]) -> NDArray[np.float64]:
+        out: NDArray[np.float64] = np.bincount(pair, lengths * values, p) / length
+        return out
+
+    def least(values: NDArray[np.float64]) -> NDArray[np.float64]:
+        out = np.full(p, np.inf)
+        np.minimum.at(out, pair, values)
+        return out
+
+    d, b = tables.dissimilarity[between], tables.boundary[between]
+    w = tables.edge_weights()[between]
+    weight = mean(w)
+    spread = np.sqrt(np.maximum(mean(w * w) - weight**2, 0))
+    small = mean((w < _SMALL_WEIGHT).astype(np.float64))
+    return length, [mean(d), mean(b), weight, least(d), least(b), least(w), spread, small]
+
+
+def _regions(
+    tables: SuperpixelTables,
+    of_row: NDArray[np.int64],
+    k: int,
+    ends: NDArray[np.int64],
+    lengths: NDArray[np.int64],
+) -> _Regions:
+    area = np.bincount(of_row, tables.sizes, k)
+
+    def mean(values: NDArray[np.floating], power: int = 1) -> NDArray[np.float64]:
+        out = np.zeros((k, values.shape[1]))
+        _add_up(of_row, tables.sizes, values, power == 2, out)
+        out /= area[:, np.newaxis]
+        return out
+
+    embedding, squares = mean(tables.embeddings), mean(tables.embeddings, 2)
+    color, color_squares = mean(tables.colors), mean(tables.color_squares)
+    perimeter = np.bincount(ends[:, 0], lengths, k) + np.bincount(ends[:, 1], lengths, k)
+    return _Regions(
+        area,
+        embedding,
+        np.sqrt(np.maximum(squares - embedding**2, 0)).sum(axis=1),
+        color,
+        np.sqrt(np.maximum(color_squares - color**2, 0)),
+        perimeter,
+    )
+
+
+@njit(nogil=True, cache=True)
+def _add_up(
+    of_row: NDArray[np.int64],
+    sizes: NDArray[np.int64],
+    values: NDArray[np.floating],
+    squared: bool,
+    out: NDArray[np.float64],
+) -> None:
+    for i in range(of_row.size):
+        region, size = of_row[i], np.float64(sizes[i])
+        for c in range(values.shape[1]):
+            value = np.float64(values[i, c])
+            out[region, c] += size * (value * value if squared else value)
+
+
+def _contrasts(
+    regions: _Regions,
+    pairs: NDArray[np.int32],
+    length: NDArray[np.float64],
+    tables: SuperpixelTables,
+) -> list[NDArray[np.float64]]:
+    """What the two regions of each pair have in common and what not."""
+    u, v = pairs.T
+    planes = regions.color.shape[1]
+    difference = np.abs(regions.color[u] - regions.color[v])
+    spread = regions.color_spread
+    # Images of other than three channels have no lightness; all their channels are one contrast
+    # of the size that a grey image of that contrast has.
+    if planes == 3:
+        lightness = difference[:, 0]
+        chroma = np.hypot(difference[:, 1], difference[:, 2])
+        scale = 1.0
+    else:
+        scale = 1 / np.sqrt(planes)
+        lightness = scale * np.sqrt((difference**2).sum(axis=1))
+        chroma = np.zeros_like(lightness)
+    contrast = np.hypot(lightness, chroma)
+    within = scale * np.sqrt((spread[u] ** 2).sum(axis=1) + (spread[v] ** 2).sum(axis=1))
+    colors = tables.colors.astype(np.float64)
+    whole = scale * np.sqrt(((colors - colors.mean(axis=0)) ** 2).sum(axis=1).mean())
+    uneven = np.sort(regions.unevenness[pairs], axis=1)
+    area = np.sort(regions.area[pairs], axis=1)
+    relative = np.minimum(area / tables.superpixel_area, _LARGEST)
+    perimeter = np.minimum(regions.perimeter[u], regions.perimeter[v])
+    return [
+        np.abs(regions.embedding[u] - regions.embedding[v]).sum(axis=1),
+        uneven[:, 0],
+        uneven[:, 1],
+        lightness,
+        chroma,
+        contrast / (1 + within),
+        contrast / (1 + whole),
+        scale**2 * np.abs(spread[u] - spread[v]).sum(axis=1),
+        np.log(relative[:, 0]),
+        np.log(relative[:, 1]),
+        np.log(length / np.sqrt(area[:, 0])),
+        length / perimeter,
+    ]

@@ -1,0 +1,257 @@
+"""Training of the function that the linkage ``learned`` asks about pairs of regions.
+
+The function is trained on regions as the merging meets them: first those of `average` linkage
+at several levels, then, since its own answers lead to other regions than these, also those
+that it has led to itself (dataset aggregation [1]_).
+
+References
+----------
+.. [1] S. Ross, G. Gordon, D. Bagnell, "A Reduction of Imitation Learning and Structured
+   Prediction to No-Regret Online Learning", AISTATS 2011, pp. 627-635.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from itertools import pairwise
+from os import PathLike
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+from torch.nn import functional as F
+
+from napari_del._threads import limit_torch
+from napari_del.errors import ParameterError
+from napari_del.evaluation.datasets import AnnotatedImage
+from napari_del.merging import Hierarchy, from_fixed, to_fixed
+from napari_del.merging.average import average
+from napari_del.merging.learned import MergeFunction, stages
+from napari_del.merging.region_pairs import FEATURES, SuperpixelTables, region_pairs
+from napari_del.pipeline import segment
+from napari_del.training.samples import majority_labels, share_apart
+
+__all__ = ["MergeSample", "fit_merge_function", "merge_sample"]
+
+# Regions that are left at each level, as a share of the superpixels.
+SHARES = (1 / 4, 1 / 12, 1 / 34, 1 / 96)
+
+
+class MergeSample(NamedTuple):
+    """Superpixels of one training image, and what annotators say of them.
+
+    Attributes
+    ----------
+    tables : SuperpixelTables
+        As the merging gets them.
+    majority : ndarray of int64, shape (A, n)
+        Label of each superpixel for each annotator, see `majority_labels`.
+    """
+
+    tables: SuperpixelTables
+    majority: NDArray[np.int64]
+
+
+def merge_sample(
+    item: AnnotatedImage, model: str | PathLike[str], *, step: int = 8, device: str = "auto"
+) -> MergeSample:
+    """Segment an annotated image for the training of a merge function.
+
+    Parameters
+    ----------
+    item : AnnotatedImage
+        Image and labels.
+    model : str or path
+        A model with a boundary channel.
+    step : int
+        Superpixel step.
+    device : str
+        Where to compute.
+
+    Returns
+    -------
+    MergeSample
+    """
+    segmentation = segment(item.image, model=model, step=step, device=device)
+    rows = np.zeros(int(segmentation.ids[-1]) + 1, np.int32)
+    rows[segmentation.ids] = np.arange(1, segmentation.n_superpixels + 1)
+    majority = majority_labels(rows[segmentation.superpixels], item.segmentations)
+    return MergeSample(segmentation._linkages.tables(), majority)
+
+
+class _Pairs(NamedTuple):
+    features: NDArray[np.float64]
+    apart: NDArray[np.float32]
+    weight: NDArray[np.float32]
+
+
+def fit_merge_function(
+    samples: Sequence[MergeSample],
+    *,
+    shares: Sequence[float] = SHARES,
+    hidden: Sequence[int] = (48, 24),
+    rounds: int = 2,
+    steps: int = 3000,
+    seed: int = 0,
+    log: Callable[[str], None] = print,
+) -> MergeFunction:
+    """Train a function of pairs of regions, and choose its levels.
+
+    Parameters
+    ----------
+    samples : sequence of MergeSample
+        Training images.
+    shares : sequence of float
+        Regions left at each level, as a share of the superpixels, descending: levels are the
+        thresholds that leave as many over all samples.
+    hidden : sequence of int
+        Width of each hidden layer.
+    rounds : int
+        How often the function is trained, from the second on also on regions of its own.
+    steps : int
+        Optimisation steps of each training.
+    seed : int
+        Seed of everything drawn by chance.
+    log : callable
+        Takes one line of progress.
+
+    Returns
+    -------
+    MergeFunction
+
+    Raises
+    ------
+    ParameterError
+        If no pair of regions is known to be separate or not.
+    """
+    plain = [
+        average(s.tables.edges, to_fixed(s.tables.edge_weights()), s.tables.lengths, _n(s))
+        for s in samples
+    ]
+    first = _level(plain, shares[0] * sum(map(_n, samples)))
+    collected: list[_Pairs] = []
+    for share in (*shares, shares[-1] / 2):
+        level = _level(plain, share * sum(map(_n, samples)))
+        for sample, tree in zip(samples, plain, strict=True):
+            regions = np.unique(tree.cut(int(to_fixed(level))), return_inverse=True)[1]
+            collected.append(_pairs(sample, regions))
+    function = _fit(collected, hidden, steps, seed, (first,))
+    log(f"merge function: {sum(len(c.apart) for c in collected)} pairs of regions")
+    for _ in range(1, rounds):
+        function = _with_levels(samples, function, shares)
+        for sample in samples:
+            collected += [_pairs(sample, part) for part in _partitions(sample, function)]
+        function = _fit(collected, hidden, steps, seed, (first,))
+        log(f"merge function: {sum(len(c.apart) for c in collected)} pairs of regions")
+    return _with_levels(samples, function, shares)
+
+
+def _n(sample: MergeSample) -> int:
+    return len(sample.tables.sizes)
+
+
+def _level(trees: Sequence[Hierarchy], regions: float) -> float:
+    """Threshold that leaves so many regions in all."""
+    heights = np.sort(np.concatenate([tree.merge_heights for tree in trees]))
+    merges = min(max(sum(tree.n for tree in trees) - round(regions), 1), heights.size)
+    return float(from_fixed(heights[merges - 1]))
+
+
+def _with_levels(
+    samples: Sequence[MergeSample], function: MergeFunction, shares: Sequence[float]
+) -> MergeFunction:
+    """Choose one level after another, since each depends on those before."""
+    total = sum(map(_n, samples))
+    for number in range(1, len(shares)):
+        function = replace(function, levels=function.levels[:number])
+        last = [list(stages(sample.tables, function))[-1][2] for sample in samples]
+        level = _level(last, shares[number] * total)
+        function = replace(function, levels=(*function.levels, level))
+    return function
+
+
+def _partitions(sample: MergeSample, function: MergeFunction) -> list[NDArray[np.intp]]:
+    """Region of each superpixel at the beginning of each level, and late in the last."""
+    of_row = np.arange(_n(sample))
+    partitions = []
+    trees = [tree for _, _, tree in stages(sample.tables, function)]
+    last = trees[-1]
+    for tree, level in zip(trees, function.levels, strict=False):
+        of_row = np.unique(tree.cut(int(to_fixed(level))), return_inverse=True)[1][of_row]
+        partitions.append(of_row)
+    half = last.cut(last.threshold_for(max(2, last.n // 2)))
+    partitions.append(np.unique(half, return_inverse=True)[1][of_row])
+    return partitions
+
+
+def _pairs(sample: MergeSample, regions: NDArray[np.intp]) -> _Pairs:
+    k = int(regions.max()) + 1
+    found = region_pairs(sample.tables, regions, k)
+    majority = np.stack(
+        [_majority(regions, row, sample.tables.sizes, k) for row in sample.majority]
+    )
+    apart, known = share_apart(majority, found.pairs)
+    # Images count by their pairs, but fine levels no more than coarse ones.
+    weight = known / max(len(known), 1) ** 0.5
+    return _Pairs(found.features, apart, weight.astype(np.float32))
+
+
+def _majority(
+    of_row: NDArray[np.intp], labels: NDArray[np.int64], sizes: NDArray[np.int64], k: int
+) -> NDArray[np.int64]:
+    """Label of most of the pixels of each region."""
+    values, column = np.unique(labels, return_inverse=True)
+    table = np.bincount(of_row * values.size + column, sizes, k * values.size)
+    most: NDArray[np.int64] = values[table.reshape(k, values.size).argmax(axis=1)]
+    return most
+
+
+def _fit(
+    collected: Sequence[_Pairs],
+    hidden: Sequence[int],
+    steps: int,
+    seed: int,
+    levels: tuple[float, ...],
+) -> MergeFunction:
+    features = np.concatenate([c.features for c in collected])
+    apart = torch.from_numpy(np.concatenate([c.apart for c in collected]))
+    weight = torch.from_numpy(np.concatenate([c.weight for c in collected]))
+    if not len(features) or float(weight.sum()) == 0:
+        raise ParameterError(
+            "no two adjacent regions of the training images are labelled; expected labels of "
+            "neighbouring regions"
+        )
+    mean, scale = features.mean(axis=0), features.std(axis=0) + 1e-6
+    inputs = torch.from_numpy(((features - mean) / scale).clip(-6, 6).astype(np.float32))
+    weight = weight / weight.mean()
+    generator = torch.Generator().manual_seed(seed)
+    widths = [len(FEATURES), *hidden, 1]
+    layers = [nn.Linear(i, o) for i, o in pairwise(widths)]
+    for layer in layers:
+        nn.init.normal_(layer.weight, 0, (2 / layer.in_features) ** 0.5, generator=generator)
+        nn.init.zeros_(layer.bias)
+    parameters = [p for layer in layers for p in layer.parameters()]
+    optimiser = torch.optim.AdamW(parameters, 3e-3, weight_decay=1e-4)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, 3e-3, max(steps, 20))
+    with limit_torch():
+        for _ in range(steps):
+            batch = torch.randint(len(inputs), (4096,), generator=generator)
+            x = inputs[batch]
+            for layer in layers[:-1]:
+                x = F.relu(layer(x))
+            logits = layers[-1](x)[:, 0]
+            loss = F.binary_cross_entropy_with_logits(logits, apart[batch], weight[batch])
+            optimiser.zero_grad()
+            loss.backward()
+            optimiser.step()
+            schedule.step()
+    return MergeFunction(
+        mean,
+        scale,
+        tuple(layer.weight.detach().double().numpy() for layer in layers),
+        tuple(layer.bias.detach().double().numpy() for layer in layers),
+        levels,
+    )
