@@ -142,7 +142,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     args = parser.parse_args(argv)
 
     results: dict[str, list[Quality]] = {}
-    for _, image, truths in load_bsds(args.folder, limit=args.limit):
+    for _, image, truths, _ in load_bsds(args.folder, limit=args.limit):
         ours = slic(image, STEP, compactness=COMPACTNESS, iterations=ITERATIONS)
         scored = quality(ours, truths)
         for name, each in {"napari_del": scored, **compared(image, truths, scored.count)}.items():

@@ -7,7 +7,7 @@ and leave open what the rest is made of (solar panels). `AnnotatedImage` says it
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from os import PathLike
 from pathlib import Path
 from typing import Literal, NamedTuple
@@ -29,6 +29,7 @@ __all__ = [
     "load_bsds",
     "load_pairs",
     "load_set",
+    "set_names",
 ]
 
 UNLABELLED = -1
@@ -58,11 +59,10 @@ class AnnotatedImage(NamedTuple):
 class _Layout(NamedTuple):
     images: str
     labels: str
-    meaning: Meaning
+    meaning: Meaning | None
 
 
 SETS: dict[str, _Layout] = {
-    "bsds500": _Layout("", "", "instances"),
     "dsb2018": _Layout("images", "labels", "instances"),
     "em_isbi2012": _Layout("images", "regions", "instances"),
     "glas_subset": _Layout("images", "labels", "instances"),
@@ -78,9 +78,39 @@ SETS: dict[str, _Layout] = {
 "classes": each connected part of a class is one region; those of class 0 are no objects.
 "objects": each connected part of what is not 0 is an object; the rest is `OTHER`.
 """
+_OWN = _Layout("images", "labels", None)
 
 
-def load_set(folder: str | PathLike[str], *, limit: int | None = None) -> Iterator[AnnotatedImage]:
+def set_names(folder: str | PathLike[str]) -> list[str]:
+    """Names of the images of a data set, sorted.
+
+    Parameters
+    ----------
+    folder : path
+        As for `load_set`.
+
+    Returns
+    -------
+    list of str
+
+    Raises
+    ------
+    ReadError
+        If there is nothing to read, or a picture has no labels.
+    """
+    folder = Path(folder)
+    if any(folder.glob("*.npz")):
+        return sorted(path.stem for path in folder.glob("*.npz"))
+    layout = SETS.get(folder.name, _OWN)
+    return sorted(_pairs(folder, layout.images, layout.labels))
+
+
+def load_set(
+    folder: str | PathLike[str],
+    *,
+    names: Iterable[str] | None = None,
+    limit: int | None = None,
+) -> Iterator[AnnotatedImage]:
     """Read a data set by its folder.
 
     Parameters
@@ -88,6 +118,8 @@ def load_set(folder: str | PathLike[str], *, limit: int | None = None) -> Iterat
     folder : path
         A folder named as one of `SETS`, a split of BSDS500, or any folder that `load_pairs`
         reads.
+    names : iterable of str, optional
+        Which images to read, of those that `set_names` gives; all by default.
     limit : int, optional
         Read this many images at most, evenly spaced over the sorted names.
 
@@ -103,12 +135,10 @@ def load_set(folder: str | PathLike[str], *, limit: int | None = None) -> Iterat
     """
     folder = Path(folder)
     if any(folder.glob("*.npz")):
-        return load_bsds(folder, limit=limit)
-    layout = SETS.get(folder.name)
-    if layout is None:
-        return load_pairs(folder, limit=limit)
+        return load_bsds(folder, names=names, limit=limit)
+    images, labels, meaning = SETS.get(folder.name, _OWN)
     return load_pairs(
-        folder, images=layout.images, labels=layout.labels, meaning=layout.meaning, limit=limit
+        folder, images=images, labels=labels, meaning=meaning, names=names, limit=limit
     )
 
 
@@ -145,6 +175,7 @@ def load_pairs(
     images: str = "images",
     labels: str = "labels",
     meaning: Meaning | None = None,
+    names: Iterable[str] | None = None,
     limit: int | None = None,
 ) -> Iterator[AnnotatedImage]:
     """Read a folder of pictures and label pictures of the same names.
@@ -158,6 +189,8 @@ def load_pairs(
     meaning : {"instances", "classes", "objects"}, optional
         What labels mean, see `SETS`. Without it 0 is not labelled and each other value is a
         region, as in a painted Labels layer.
+    names : iterable of str, optional
+        Which images to read; all by default.
     limit : int, optional
         Read this many images at most, evenly spaced over the sorted names.
 
@@ -172,16 +205,34 @@ def load_pairs(
         If there are no pictures, a picture has no labels, or a file cannot be read or does not
         fit its picture.
     """
-    pictures = _files(Path(folder) / images)
-    truths = _files(Path(folder) / labels)
+    pairs = _pairs(Path(folder), images, labels)
+    chosen = spread(_chosen(sorted(pairs), names, folder), limit)
+    return (_read_pair(name, *pairs[name], meaning) for name in chosen)
+
+
+def _pairs(folder: Path, images: str, labels: str) -> dict[str, tuple[Path, Path]]:
+    """Picture and labels of each name."""
+    pictures, truths = _files(folder / images), _files(folder / labels)
     lacking = sorted(pictures.keys() - truths.keys())
     if lacking:
         raise ReadError(
-            f"{pictures[lacking[0]]} has no labels in {Path(folder) / labels}; expected a file "
+            f"{pictures[lacking[0]]} has no labels in {folder / labels}; expected a file "
             f"named {lacking[0]} with one of the suffixes {', '.join(_SUFFIXES)}"
         )
-    names = _spread(sorted(pictures), limit)
-    return (_read_pair(name, pictures[name], truths[name], meaning) for name in names)
+    return {name: (path, truths[name]) for name, path in pictures.items()}
+
+
+def _chosen(
+    there: list[str], names: Iterable[str] | None, folder: str | PathLike[str]
+) -> list[str]:
+    """The names that are asked for, in their order."""
+    if names is None:
+        return there
+    wanted = set(names)
+    lacking = sorted(wanted - set(there))
+    if lacking:
+        raise ReadError(f"{folder} holds no image {lacking[0]!r}; expected one of {len(there)}")
+    return [name for name in there if name in wanted]
 
 
 def _files(folder: Path) -> dict[str, Path]:
@@ -195,7 +246,8 @@ def _files(folder: Path) -> dict[str, Path]:
     return found
 
 
-def _spread(items: list[str], limit: int | None) -> list[str]:
+def spread(items: list[str], limit: int | None) -> list[str]:
+    """So many of the items at most, evenly spaced."""
     if limit is None or limit >= len(items):
         return items
     if limit < 1:
@@ -277,7 +329,10 @@ def regions_of(
 
 
 def load_bsds(
-    folder: str | PathLike[str], *, limit: int | None = None
+    folder: str | PathLike[str],
+    *,
+    names: Iterable[str] | None = None,
+    limit: int | None = None,
 ) -> Iterator[AnnotatedImage]:
     """Read a split of BSDS500: pictures `<id>.jpg`, each with its labels `<id>.npz` beside it.
 
@@ -286,6 +341,8 @@ def load_bsds(
     folder : path
         The split; the array ``seg`` of each ``.npz`` holds the labels, shape
         (annotators, Y, X).
+    names : iterable of str, optional
+        Which images to read; all by default.
     limit : int, optional
         Read this many images at most, evenly spaced over the sorted names.
 
@@ -302,9 +359,9 @@ def load_bsds(
     paths = {path.stem: path for path in Path(folder).glob("*.npz")}
     if not paths:
         raise ReadError(f"{folder} holds no .npz labels; expected a split of BSDS500")
-    names = _spread(sorted(paths), limit)
+    chosen = spread(_chosen(sorted(paths), names, folder), limit)
     # Checked at the call, not at the first image, so that a wrong folder is noticed at once.
-    return (_read_bsds(paths[name]) for name in names)
+    return (_read_bsds(paths[name]) for name in chosen)
 
 
 def _read_bsds(path: Path) -> AnnotatedImage:

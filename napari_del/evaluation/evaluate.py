@@ -14,12 +14,17 @@ from numpy.typing import NDArray
 
 from napari_del import merging
 from napari_del.errors import ImageError, ParameterError, ReadError
-from napari_del.evaluation import datasets
 from napari_del.evaluation.boundaries import TOLERANCE
-from napari_del.evaluation.datasets import AnnotatedImage, held_out, load_set
+from napari_del.evaluation.datasets import (
+    AnnotatedImage,
+    held_out,
+    load_set,
+    set_names,
+    spread,
+)
 from napari_del.evaluation.scores import ImageScores, ImageTruth
 from napari_del.evaluation.summary import Evaluation, summarise
-from napari_del.models import find_model
+from napari_del.models import find_model, load_merge_function
 from napari_del.pipeline import segment
 from napari_del.segmentation import Segmentation
 from napari_del.superpixels.grid import check_step
@@ -139,7 +144,7 @@ def evaluate_model(
     folder: str | PathLike[str],
     *,
     model: str | PathLike[str] = "del-lite",
-    linkages: Sequence[str] = ("average",),
+    linkages: Sequence[str] | None = None,
     thresholds: int | Sequence[float] = THRESHOLDS,
     step: int = 8,
     compactness: float = 10.0,
@@ -157,7 +162,7 @@ def evaluate_model(
         A data set that `load_set` reads.
     model : str or path
         Name of a model, or a ``.safetensors`` file.
-    linkages : sequence of str
+    linkages : sequence of str, optional
         How regions merge; each is scored.
     thresholds : int or sequence of float
         Thresholds, the same for all linkages; or how many to choose by `thresholds_for` from
@@ -183,7 +188,9 @@ def evaluate_model(
         A subclass that names what is wrong with the folder, a file, a parameter or the model.
     """
     check_step(step)
-    find_model(model)
+    info = find_model(model)
+    if linkages is None:
+        linkages = ["average" if load_merge_function(info) is None else "learned"]
     for linkage in linkages:
         if linkage not in merging.LINKAGES:
             raise ParameterError(
@@ -201,13 +208,13 @@ def evaluate_model(
         if thresholds < 1:
             raise ParameterError(f"thresholds is {thresholds}; expected at least 1")
         chosen = names[:: max(1, -(-len(names) // SAMPLE))]
-        sample = {image.name: segmenter(image) for image in _images(folder, chosen)}
+        sample = {image.name: segmenter(image) for image in load_set(folder, names=chosen)}
         steps = {name: thresholds_for(sample.values(), name, thresholds) for name in linkages}
     else:
         steps = {linkage: np.asarray(thresholds, np.float64) for linkage in linkages}
 
     def counted() -> Iterator[AnnotatedImage]:
-        for done, image in enumerate(_images(folder, names)):
+        for done, image in enumerate(load_set(folder, names=names)):
             if progress is not None:
                 progress("evaluate", done, len(names))
             yield image
@@ -221,29 +228,10 @@ def _names(folder: str | PathLike[str], *, only_held_out: bool, limit: int | Non
     """Names of the images to score, sorted."""
     if not Path(folder).is_dir():
         raise ReadError(f"{folder} is not a folder; expected a data set of images and labels")
-    load_set(folder)  # says what is wrong with the folder, if anything
-    names = sorted(path.stem for path in Path(folder).glob("*.npz"))
-    if not names:
-        names = sorted(datasets._files(Path(folder) / _layout(folder)[0]))
+    names = set_names(folder)
     if only_held_out:
         kept = held_out(names, Path(folder).name)
         names = [name for name, keep in zip(names, kept.tolist(), strict=True) if keep]
         if not names:
             raise ReadError(f"{folder} has no fifth image to hold out; expected at least 5 images")
-    return datasets._spread(names, limit)
-
-
-def _images(folder: str | PathLike[str], names: Sequence[str]) -> Iterator[AnnotatedImage]:
-    """The images of these names, each read when it is asked for."""
-    folder = Path(folder)
-    if any(folder.glob("*.npz")):
-        return (datasets._read_bsds(folder / f"{name}.npz") for name in names)
-    images, truths, meaning = _layout(folder)
-    pictures, labels = datasets._files(folder / images), datasets._files(folder / truths)
-    return (datasets._read_pair(name, pictures[name], labels[name], meaning) for name in names)
-
-
-def _layout(folder: str | PathLike[str]) -> tuple[str, str, datasets.Meaning | None]:
-    """Folders of images and labels and what labels mean, as `load_set` takes it from the name."""
-    known = datasets.SETS.get(Path(folder).name)
-    return ("images", "labels", None) if known is None else known
+    return spread(names, limit)
