@@ -223,7 +223,7 @@ class _PaintedWindows:
         item = self._images[int(rng.integers(len(self._images)))]
         scale = float(np.exp(rng.uniform(*np.log(_SCALES))))
         side = round(_WINDOW / scale)
-        window = (slice(None), slice(None))
+        window: tuple[slice, ...] = (slice(None), slice(None))
         for _ in range(_TRIES):
             anchors = item.anchors[int(rng.integers(len(item.anchors)))]
             centre = anchors[int(rng.integers(len(anchors)))]

@@ -140,9 +140,10 @@ class Mixture:
         item = data.images[int(rng.integers(len(data.images)))]
         low, high = np.log(data.scales)
         scale = float(np.exp(rng.uniform(low, high)))
-        image, labels = item.image, item.segmentations
+        whole = np.asarray(item.image, np.uint8)
+        image, labels = whole, item.segmentations
         for _ in range(4):
-            image, labels = crop(np.asarray(item.image), item.segmentations, self.size, scale, rng)
+            image, labels = crop(whole, item.segmentations, self.size, scale, rng)
             # A window within one region teaches nothing.
             if labels.max() > labels.min():
                 break

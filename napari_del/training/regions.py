@@ -81,8 +81,8 @@ def merged_regions(
     tree = merging.average(graph.edges, merging.to_fixed(np.sqrt(d * boundary)), graph.lengths, n)
     most = max(_FEWEST + 1, n // 4)
     wanted = int(np.exp(rng.uniform(np.log(_FEWEST), np.log(most))))
-    of_node, count = merging.sequential(tree.cut(tree.threshold_for(wanted)))
-    of_node = of_node.astype(np.int64) - 1
+    numbers, count = merging.sequential(tree.cut(tree.threshold_for(wanted)))
+    of_node = numbers.astype(np.int64) - 1
     sizes = np.bincount(of_node, sample.nodes.sizes, count)
     ends = np.sort(of_node[sample.graph.edges], axis=1)
     ends = np.unique(ends[ends[:, 0] != ends[:, 1]], axis=0)

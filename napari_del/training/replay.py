@@ -123,4 +123,5 @@ class Replay:
         target = logits_before.sigmoid()
         least = F.binary_cross_entropy_with_logits(logits_before, target)
         boundary = F.binary_cross_entropy_with_logits(logits, target) - least
-        return self._weight * (moved + boundary)
+        loss: Tensor = self._weight * (moved + boundary)
+        return loss

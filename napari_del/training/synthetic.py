@@ -78,7 +78,7 @@ def _bent(
     size: tuple[int, int], scale: float, amount: float, rng: np.random.Generator
 ) -> NDArray[np.float32]:
     """Coordinates (Y, X, 2) of pixels, displaced smoothly by about `amount` pixels."""
-    grid = np.stack(np.indices(size), axis=-1).astype(np.float32)
+    grid: NDArray[np.float32] = np.stack(list(np.indices(size)), axis=-1).astype(np.float32)
     for axis in range(2):
         grid[..., axis] += amount * _smooth_noise(size, scale, rng)
     return grid
@@ -194,12 +194,14 @@ def region_map(size: tuple[int, int], rng: np.random.Generator) -> NDArray[np.in
     labels = draw(size, rng)
     if draw in (_cells, _parcels) and rng.random() < 0.4:
         # Membranes and roads between the regions are one region of their own.
-        labels = np.where(_walls(labels, int(rng.integers(2, 6))), labels.max() + 1, labels)
+        walls = _walls(labels, int(rng.integers(2, 6)))
+        labels = np.where(walls, labels.max() + 1, labels).astype(np.int32)
     if rng.random() < 0.3:
         over = _discs(size, rng) if rng.random() < 0.5 else _cells(size, rng)
         chosen = rng.random(over.max() + 1) < 0.3
         chosen[0] = False
-        labels = np.where(chosen[over], over + (labels.max() + 1), labels)
+        above = over + (labels.max() + 1)
+        labels = np.where(chosen[over], above, labels).astype(np.int32)
     out: NDArray[np.int32] = np.unique(labels, return_inverse=True)[1].reshape(size)
     return out.astype(np.int32)
 
@@ -260,4 +262,5 @@ def _spread_out(
         side - 1 - np.abs((np.arange(length) + shift) % (2 * side) - side + 0.5).astype(np.intp)
         for length, shift in zip(size, offset, strict=True)
     ]
-    return patch[index[0][:, np.newaxis], index[1]].astype(np.float32)
+    out: NDArray[np.float32] = patch[index[0][:, np.newaxis], index[1]].astype(np.float32)
+    return out
