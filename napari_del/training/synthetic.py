@@ -202,8 +202,9 @@ def region_map(size: tuple[int, int], rng: np.random.Generator) -> NDArray[np.in
         chosen[0] = False
         above = over + (labels.max() + 1)
         labels = np.where(chosen[over], above, labels).astype(np.int32)
-    out: NDArray[np.int32] = np.unique(labels, return_inverse=True)[1].reshape(size)
-    return out.astype(np.int32)
+    numbers = np.unique(labels, return_inverse=True)[1].reshape(size)
+    out: NDArray[np.int32] = numbers.astype(np.int32)
+    return out
 
 
 def composite(
