@@ -151,12 +151,19 @@ def _layer(
     out: NDArray[np.float64],
 ) -> None:
     """One layer, each sum in the same order for every pair, as a matrix product may not be."""
+    outputs, inputs = weight.shape
+    across = np.ascontiguousarray(weight.T)
     for p in range(values.shape[0]):
-        for o in range(weight.shape[0]):
-            total = bias[o]
-            for i in range(weight.shape[1]):
-                total += weight[o, i] * values[p, i]
-            out[p, o] = max(total, 0.0) if rectify else total
+        for o in range(outputs):
+            out[p, o] = bias[o]
+        for i in range(inputs):
+            value = values[p, i]
+            if value != 0:
+                for o in range(outputs):
+                    out[p, o] += across[i, o] * value
+        if rectify:
+            for o in range(outputs):
+                out[p, o] = max(out[p, o], 0.0)
 
 
 def stages(

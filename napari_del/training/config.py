@@ -115,6 +115,9 @@ class TrainingConfig:
         Height and width of training samples; less where an image is smaller.
     output : Path, optional
         Weights file to write, relative to the configuration.
+    merge_images : int
+        Images on which the function for the linkage "learned" is trained at the end, see
+        `napari_del.training.merge_function`; 0 for none.
     """
 
     data: tuple[DataConfig, ...]
@@ -124,6 +127,7 @@ class TrainingConfig:
     synthetic: float = 0.0
     size: tuple[int, int] = (320, 320)
     output: Path | None = None
+    merge_images: int = 300
 
     def recipe(self) -> dict[str, Any]:
         """What the course of the training depends on beside `training`; plain values.
@@ -150,8 +154,8 @@ def load_config(path: str | PathLike[str]) -> TrainingConfig:
     ----------
     path : path
         TOML file with the keys of `TrainingConfig`: the tables ``[training]``, ``[network]``,
-        ``[validation]`` and one or more ``[[data]]``, and above them ``synthetic``, ``size``
-        and ``output``.
+        ``[validation]`` and one or more ``[[data]]``, and above them ``synthetic``, ``size``,
+        ``merge_images`` and ``output``.
 
     Returns
     -------
@@ -196,7 +200,7 @@ class _Reader:
         validation = given.get("validation")
         # Keys that are not given keep the one default that there is, in the class.
         rest = self._values(
-            {k: given[k] for k in ("synthetic", "size", "output") if k in given}, ""
+            {k: given[k] for k in ("synthetic", "size", "output", "merge_images") if k in given}, ""
         )
         return TrainingConfig(
             data,
@@ -319,5 +323,6 @@ _KEYS: dict[str, tuple[Callable[[Any], Any], str]] = {
     "images": (_whole(1), "a whole number of at least 1"),
     "synthetic": (_number(0, math.inf), "a number of at least 0"),
     "size": (_size, "height and width in pixels, [320, 320], of at least 32"),
+    "merge_images": (_whole(0), "a whole number of at least 0"),
     "output": (_weights_file, "the path of a .safetensors file"),
 }

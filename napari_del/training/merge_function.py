@@ -12,16 +12,19 @@ References
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from itertools import pairwise
 from os import PathLike
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import nn
+from safetensors import safe_open
+from safetensors.torch import save
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from napari_del._threads import limit_torch
@@ -30,14 +33,19 @@ from napari_del.evaluation.datasets import AnnotatedImage
 from napari_del.merging import Hierarchy, from_fixed, to_fixed
 from napari_del.merging.average import average
 from napari_del.merging.learned import MergeFunction, stages
-from napari_del.merging.region_pairs import FEATURES, SuperpixelTables, region_pairs
+from napari_del.merging.region_pairs import SuperpixelTables, region_pairs
+from napari_del.models.loading import MERGE_PREFIX
 from napari_del.pipeline import segment
 from napari_del.training.samples import majority_labels, share_apart
+from napari_del.training.weights import write_whole
 
-__all__ = ["MergeSample", "fit_merge_function", "merge_sample"]
+__all__ = ["MergeSample", "add_merge_function", "fit_merge_function", "merge_sample"]
 
 # Regions that are left at each level, as a share of the superpixels.
-SHARES = (1 / 4, 1 / 12, 1 / 34, 1 / 96)
+SHARES = (1 / 3, 1 / 6, 1 / 12, 1 / 24, 1 / 48, 1 / 96)
+# Partitions of each image in the first round, into this many regions at least.
+_PARTITIONS = 12
+_FEWEST = 4
 
 
 class MergeSample(NamedTuple):
@@ -56,7 +64,11 @@ class MergeSample(NamedTuple):
 
 
 def merge_sample(
-    item: AnnotatedImage, model: str | PathLike[str], *, step: int = 8, device: str = "auto"
+    item: AnnotatedImage,
+    model: str | PathLike[str],
+    *,
+    step: int = 8,
+    device: str | torch.device = "auto",
 ) -> MergeSample:
     """Segment an annotated image for the training of a merge function.
 
@@ -68,7 +80,7 @@ def merge_sample(
         A model with a boundary channel.
     step : int
         Superpixel step.
-    device : str
+    device : str or torch.device
         Where to compute.
 
     Returns
@@ -82,6 +94,60 @@ def merge_sample(
     return MergeSample(segmentation._linkages.tables(), majority)
 
 
+def add_merge_function(
+    path: str | PathLike[str],
+    images: Iterable[AnnotatedImage],
+    *,
+    step: int = 8,
+    device: str | torch.device = "auto",
+    seed: int = 0,
+    log: Callable[[str], None] = print,
+) -> MergeFunction:
+    """Train a merge function for the network of a weights file, and keep it in that file.
+
+    Parameters
+    ----------
+    path : path
+        Safetensors file of a network with a boundary channel; it is replaced.
+    images : iterable of AnnotatedImage
+        Training images.
+    step : int
+        Superpixel step.
+    device : str or torch.device
+        Where the network computes.
+    seed : int
+        Seed of everything drawn by chance.
+    log : callable
+        Takes one line of progress.
+
+    Returns
+    -------
+    MergeFunction
+
+    Raises
+    ------
+    ParameterError
+        If no pair of regions is known to be separate or not.
+    OutputError
+        If the file cannot be written; it is left as it was then.
+    """
+    samples = [merge_sample(item, path, step=step, device=device) for item in images]
+    log(f"merge function: {len(samples)} images")
+    function = fit_merge_function(samples, seed=seed, log=log)
+    target = Path(path)
+    with safe_open(target, framework="pt") as file:
+        metadata = dict(file.metadata() or {})
+        tensors = {
+            name: file.get_tensor(name)
+            for name in file.keys()  # noqa: SIM118 - no dict
+            if not name.startswith(MERGE_PREFIX)
+        }
+    for name, value in function.tensors().items():
+        tensors[MERGE_PREFIX + name] = torch.from_numpy(value)
+    write_whole(target, save(tensors, metadata))
+    return function
+
+
 class _Pairs(NamedTuple):
     features: NDArray[np.float64]
     apart: NDArray[np.float32]
@@ -92,7 +158,8 @@ def fit_merge_function(
     samples: Sequence[MergeSample],
     *,
     shares: Sequence[float] = SHARES,
-    hidden: Sequence[int] = (48, 24),
+    hidden: Sequence[int] = (32, 16),
+    members: int = 3,
     rounds: int = 2,
     steps: int = 3000,
     seed: int = 0,
@@ -109,6 +176,8 @@ def fit_merge_function(
         thresholds that leave as many over all samples.
     hidden : sequence of int
         Width of each hidden layer.
+    members : int
+        Networks that are trained, each from another start; their answers are averaged.
     rounds : int
         How often the function is trained, from the second on also on regions of its own.
     steps : int
@@ -133,20 +202,28 @@ def fit_merge_function(
     ]
     first = _level(plain, shares[0] * sum(map(_n, samples)))
     collected: list[_Pairs] = []
-    for share in (*shares, shares[-1] / 2):
-        level = _level(plain, share * sum(map(_n, samples)))
-        for sample, tree in zip(samples, plain, strict=True):
-            regions = np.unique(tree.cut(int(to_fixed(level))), return_inverse=True)[1]
+    rng = np.random.default_rng([seed, 4])
+    for sample, tree in zip(samples, plain, strict=True):
+        for regions in _cuts(tree, _n(sample) * max(shares), _FEWEST, _PARTITIONS, rng):
             collected.append(_pairs(sample, regions))
-    function = _fit(collected, hidden, steps, seed, (first,))
+    function = _fit(collected, hidden, members, steps, seed, (first,))
     log(f"merge function: {sum(len(c.apart) for c in collected)} pairs of regions")
     for _ in range(1, rounds):
         function = _with_levels(samples, function, shares)
         for sample in samples:
-            collected += [_pairs(sample, part) for part in _partitions(sample, function)]
-        function = _fit(collected, hidden, steps, seed, (first,))
+            collected += [_pairs(sample, part) for part in _partitions(sample, function, rng)]
+        function = _fit(collected, hidden, members, steps, seed, (first,))
         log(f"merge function: {sum(len(c.apart) for c in collected)} pairs of regions")
     return _with_levels(samples, function, shares)
+
+
+def _cuts(
+    tree: Hierarchy, most: float, fewest: float, count: int, rng: np.random.Generator
+) -> Iterator[NDArray[np.intp]]:
+    """Partitions of a hierarchy into numbers of regions drawn at random."""
+    low, high = np.log(max(fewest, 2)), np.log(max(most, fewest + 1, 3))
+    for wanted in np.exp(rng.uniform(low, high, count)):
+        yield np.unique(tree.cut(tree.threshold_for(int(wanted))), return_inverse=True)[1]
 
 
 def _n(sample: MergeSample) -> int:
@@ -173,17 +250,22 @@ def _with_levels(
     return function
 
 
-def _partitions(sample: MergeSample, function: MergeFunction) -> list[NDArray[np.intp]]:
-    """Region of each superpixel at the beginning of each level, and late in the last."""
+def _partitions(
+    sample: MergeSample, function: MergeFunction, rng: np.random.Generator
+) -> list[NDArray[np.intp]]:
+    """Region of each superpixel at the beginning of each level, and at places within."""
     of_row = np.arange(_n(sample))
     partitions = []
     trees = [tree for _, _, tree in stages(sample.tables, function)]
-    last = trees[-1]
-    for tree, level in zip(trees, function.levels, strict=False):
-        of_row = np.unique(tree.cut(int(to_fixed(level))), return_inverse=True)[1][of_row]
+    levels = [int(to_fixed(level)) for level in function.levels]
+    for tree, level in zip(trees, levels, strict=False):
+        left = tree.n_regions(level)
+        if of_row.size > tree.n:  # the first level is that of `average`, which has been seen
+            partitions += [cut[of_row] for cut in _cuts(tree, tree.n, left, 1, rng)]
+        of_row = np.unique(tree.cut(level), return_inverse=True)[1][of_row]
         partitions.append(of_row)
-    half = last.cut(last.threshold_for(max(2, last.n // 2)))
-    partitions.append(np.unique(half, return_inverse=True)[1][of_row])
+    last = trees[-1]
+    partitions += [cut[of_row] for cut in _cuts(last, last.n, _FEWEST, _PARTITIONS // 2, rng)]
     return partitions
 
 
@@ -194,8 +276,8 @@ def _pairs(sample: MergeSample, regions: NDArray[np.intp]) -> _Pairs:
         [_majority(regions, row, sample.tables.sizes, k) for row in sample.majority]
     )
     apart, known = share_apart(majority, found.pairs)
-    # Images count by their pairs, but fine levels no more than coarse ones.
-    weight = known / max(len(known), 1) ** 0.5
+    # A partition into few regions counts nearly as much as one into many.
+    weight = known / max(len(known), 1) ** 0.75
     return _Pairs(found.features, apart, weight.astype(np.float32))
 
 
@@ -212,6 +294,7 @@ def _majority(
 def _fit(
     collected: Sequence[_Pairs],
     hidden: Sequence[int],
+    members: int,
     steps: int,
     seed: int,
     levels: tuple[float, ...],
@@ -227,14 +310,21 @@ def _fit(
     mean, scale = features.mean(axis=0), features.std(axis=0) + 1e-6
     inputs = torch.from_numpy(((features - mean) / scale).clip(-6, 6).astype(np.float32))
     weight = weight / weight.mean()
+    networks = [_train(inputs, apart, weight, hidden, steps, seed + k) for k in range(members)]
+    weights, biases = _side_by_side(networks)
+    return MergeFunction(mean, scale, weights, biases, levels)
+
+
+def _train(
+    inputs: Tensor, apart: Tensor, weight: Tensor, hidden: Sequence[int], steps: int, seed: int
+) -> list[nn.Linear]:
     generator = torch.Generator().manual_seed(seed)
-    widths = [len(FEATURES), *hidden, 1]
-    layers = [nn.Linear(i, o) for i, o in pairwise(widths)]
+    layers = [nn.Linear(i, o) for i, o in pairwise([inputs.shape[1], *hidden, 1])]
     for layer in layers:
         nn.init.normal_(layer.weight, 0, (2 / layer.in_features) ** 0.5, generator=generator)
         nn.init.zeros_(layer.bias)
     parameters = [p for layer in layers for p in layer.parameters()]
-    optimiser = torch.optim.AdamW(parameters, 3e-3, weight_decay=1e-4)
+    optimiser = torch.optim.AdamW(parameters, 3e-3, weight_decay=0.02)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, 3e-3, max(steps, 20))
     with limit_torch():
         for _ in range(steps):
@@ -248,10 +338,23 @@ def _fit(
             loss.backward()
             optimiser.step()
             schedule.step()
-    return MergeFunction(
-        mean,
-        scale,
-        tuple(layer.weight.detach().double().numpy() for layer in layers),
-        tuple(layer.bias.detach().double().numpy() for layer in layers),
-        levels,
-    )
+    return layers
+
+
+def _side_by_side(
+    networks: Sequence[Sequence[nn.Linear]],
+) -> tuple[tuple[NDArray[np.float64], ...], tuple[NDArray[np.float64], ...]]:
+    """Layers of one network whose logit is the mean of those of several."""
+    weights, biases = [], []
+    for number, layers in enumerate(zip(*networks, strict=True)):
+        matrices = [layer.weight.detach().double() for layer in layers]
+        bias = torch.cat([layer.bias.detach().double() for layer in layers])
+        if number + 1 == len(networks[0]):
+            matrix, bias = torch.cat(matrices, dim=1) / len(networks), bias.mean()[None]
+        elif number == 0:
+            matrix = torch.cat(matrices)
+        else:
+            matrix = torch.block_diag(*matrices)
+        weights.append(matrix.numpy())
+        biases.append(bias.numpy())
+    return tuple(weights), tuple(biases)

@@ -116,6 +116,36 @@ class Mixture:
                     "of 20 x 20 pixels, or no synthetic images"
                 )
 
+    def whole(self, count: int) -> list[AnnotatedImage]:
+        """Whole images in the shares of the sets, rather than windows of them.
+
+        Each image of a set comes once as it is before any comes again, then turned, scaled and
+        recoloured. Composites come last.
+
+        Parameters
+        ----------
+        count : int
+            Number of images.
+
+        Returns
+        -------
+        list of AnnotatedImage
+        """
+        chosen: list[AnnotatedImage] = []
+        for data, share in zip(self.sets, self._share, strict=False):
+            wanted = round(share * count)
+            chosen += _spread(data.images, wanted)
+            for number in range(wanted - len(data.images)):
+                rng = np.random.default_rng([self.seed, 3, len(chosen)])
+                item = data.images[number % len(data.images)]
+                image, labels = _varied(item, data, (2**30, 2**30), rng)
+                chosen.append(item._replace(image=image, segmentations=labels, objects=None))
+        for _ in range(count - len(chosen) if self._patches else 0):
+            rng = np.random.default_rng([self.seed, 3, len(chosen)])
+            image, labels = composite(self.size, self._patches, rng)
+            chosen.append(AnnotatedImage("composite", recolour(image, rng), labels))
+        return chosen
+
     def draw(self, position: int) -> tuple[str, NDArray[np.uint8], NDArray[np.int32]]:
         """Draw the image of a position in the order of training.
 
@@ -138,18 +168,25 @@ class Mixture:
             return "composite", recolour(image, rng), labels
         data = self.sets[chosen]
         item = data.images[int(rng.integers(len(data.images)))]
-        low, high = np.log(data.scales)
-        scale = float(np.exp(rng.uniform(low, high)))
-        whole = np.asarray(item.image, np.uint8)
-        image, labels = whole, item.segmentations
-        for _ in range(4):
-            image, labels = crop(whole, item.segmentations, self.size, scale, rng)
-            # A window within one region teaches nothing.
-            if labels.max() > labels.min():
-                break
-        image, labels = turn(image, labels, rng)
-        image = recolour(image, rng, strength=data.strength)
-        return f"{data.name} {item.name}", image, np.ascontiguousarray(labels)
+        image, labels = _varied(item, data, self.size, rng)
+        return f"{data.name} {item.name}", image, labels
+
+
+def _varied(
+    item: AnnotatedImage, data: TrainingSet, size: tuple[int, int], rng: np.random.Generator
+) -> tuple[NDArray[np.uint8], NDArray[np.int32]]:
+    """A window of an image at another scale, turned and recoloured."""
+    low, high = np.log(data.scales)
+    scale = float(np.exp(rng.uniform(low, high)))
+    whole = np.asarray(item.image, np.uint8)
+    image, labels = whole, item.segmentations
+    for _ in range(4):
+        image, labels = crop(whole, item.segmentations, size, scale, rng)
+        # A window within one region teaches nothing.
+        if labels.max() > labels.min():
+            break
+    image, labels = turn(image, labels, rng)
+    return recolour(image, rng, strength=data.strength), np.ascontiguousarray(labels)
 
 
 def _spread(items: Sequence[AnnotatedImage], most: int) -> list[AnnotatedImage]:

@@ -16,6 +16,7 @@ from napari_del.io.outputs import check_output
 from napari_del.models import resolve_device
 from napari_del.models.lite import DelLite
 from napari_del.training.config import TrainingConfig
+from napari_del.training.merge_function import add_merge_function
 from napari_del.training.sheet import picture_sheet, write_sheet
 from napari_del.training.start import initial_network, load_images, load_mixture
 from napari_del.training.thresholds import choose_default_thresholds, set_default_thresholds
@@ -94,6 +95,15 @@ def run_training(
         look=look,
         look_every=settings.steps if validation is None else validation.every,
     )
+    if config.merge_images > 0:
+        add_merge_function(
+            destination,
+            mixture.whole(config.merge_images),
+            step=settings.superpixel_step,
+            device=where,
+            seed=settings.seed,
+            log=log,
+        )
     if seen:
         log(f"choosing default thresholds on {len(seen)} images")
         found = choose_default_thresholds(
