@@ -30,7 +30,13 @@ from benchmarks._set_scores import (
 )
 from benchmarks.classics import CLASSICS, Setting
 from napari_del import merging, segment
-from napari_del.evaluation.datasets import SETS, AnnotatedImage, held_out, load_set
+from napari_del.evaluation.datasets import (
+    SETS,
+    AnnotatedImage,
+    held_out,
+    load_set,
+    set_names,
+)
 from napari_del.evaluation.evaluate import thresholds_for
 from napari_del.models import find_model
 from napari_del.normalise import normalise
@@ -40,6 +46,7 @@ ORACLES = {
     "oracle, most pixels": majorities,
     "oracle, best union": best_unions,
 }
+ALL_SETS = ("bsds500", *SETS)
 THRESHOLDS = 60
 # Images of a set where all of them would take the classical methods long.
 LIMITS = {"bsds500": 50}
@@ -52,12 +59,10 @@ def read_part(data: Path, name: str, part: str, limit: int | None) -> list[Annot
     if name == "bsds500":
         folder = data / name / ("val" if part == "held-out" else "train")
         return list(load_set(folder, limit=limit))
-    names = sorted(path.stem for path in (data / name / SETS[name].images).iterdir())
+    names = set_names(data / name)
     inside = held_out(names, name) == (part == "held-out")
     names = [image for image, keep in zip(names, inside.tolist(), strict=True) if keep]
-    if limit is not None and limit < len(names):
-        names = [names[i * len(names) // limit] for i in range(limit)]
-    return [image for image in load_set(data / name) if image.name in names]
+    return list(load_set(data / name, names=names, limit=limit))
 
 
 def progress(images: Sequence[AnnotatedImage], title: str) -> Iterator[AnnotatedImage]:
@@ -238,7 +243,7 @@ def lacking_of(
 def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.sets")
     parser.add_argument("--methods", nargs="+", choices=METHODS, default=METHODS)
-    parser.add_argument("--sets", nargs="+", choices=tuple(SETS), default=tuple(SETS))
+    parser.add_argument("--sets", nargs="+", choices=ALL_SETS, default=ALL_SETS)
     parser.add_argument("--part", choices=("held-out", "training"), default="held-out")
     parser.add_argument("--model", nargs="+", default=["del-lite"], help="names or weights files")
     parser.add_argument("--linkage", nargs="+", choices=merging.LINKAGES, default=["average"])
