@@ -146,7 +146,7 @@ def _border(
 ) -> tuple[NDArray[np.float64], list[NDArray[np.float64]]]:
     """Length of each border, and what its edges say."""
     lengths = tables.lengths[between].astype(np.float64)
-    length = np.bincount(pair, lengths, p)
+    length = np.bincount(pair, lengths, p).astype(np.float64)
 
     def mean(values: NDArray[np.float64]) -> NDArray[np.float64]:
         out: NDArray[np.float64] = np.bincount(pair, lengths * values, p) / length
@@ -172,7 +172,7 @@ def _regions(
     ends: NDArray[np.int64],
     lengths: NDArray[np.int64],
 ) -> _Regions:
-    area = np.bincount(of_row, tables.sizes, k)
+    area = np.bincount(of_row, tables.sizes, k).astype(np.float64)
 
     def mean(values: NDArray[np.floating], power: int = 1) -> NDArray[np.float64]:
         out = np.zeros((k, values.shape[1]))
@@ -182,7 +182,7 @@ def _regions(
 
     embedding, squares = mean(tables.embeddings), mean(tables.embeddings, 2)
     color, color_squares = mean(tables.colors), mean(tables.color_squares)
-    perimeter = np.bincount(ends[:, 0], lengths, k) + np.bincount(ends[:, 1], lengths, k)
+    perimeter = np.bincount(ends.T.ravel(), np.tile(lengths, 2), k).astype(np.float64)
     return _Regions(
         area,
         embedding,

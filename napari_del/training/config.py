@@ -61,10 +61,16 @@ class NetworkConfig:
     initial : str
         "imagenet" for an encoder trained on ImageNet and a new decoder, the name of a model,
         or a ``.safetensors`` file, relative to the configuration.
+    average_with : str
+        A second model or file, as for `initial`: training starts with the mean of both weights.
+        Of networks that come from one another, one trained on natural images and one on all
+        kinds, the mean is good at both (Wortsman et al., "Robust fine-tuning of zero-shot
+        models", CVPR 2022).
     """
 
     model: str = "del-lite"
     initial: str = "imagenet"
+    average_with: str = ""
 
 
 @dataclass(frozen=True)
@@ -140,7 +146,11 @@ class TrainingConfig:
             data[item.name] = {**values, "scales": list(item.scales)}
         return {
             # A folder by another name, or another checkout, holds the same weights.
-            "network": {**asdict(self.network), "initial": Path(self.network.initial).name},
+            "network": {
+                "model": self.network.model,
+                "initial": Path(self.network.initial).name,
+                "average_with": Path(self.network.average_with).name,
+            },
             "data": data,
             "synthetic": self.synthetic,
             "size": list(self.size),
@@ -226,8 +236,9 @@ class _Reader:
             if "path" not in values:
                 raise self._error(where, "path is missing; expected the folder of the images")
             values.setdefault("name", values["path"].resolve().name)
-        if kind is NetworkConfig and str(values.get("initial", "")).endswith(".safetensors"):
-            values["initial"] = str(self._path.parent / values["initial"])
+        for key in ("initial", "average_with"):
+            if str(values.get(key, "")).endswith(".safetensors"):
+                values[key] = str(self._path.parent / values[key])
         return kind(**values)
 
     def _known(self, given: Mapping[str, Any], known: list[str], where: str) -> None:
@@ -319,6 +330,7 @@ _KEYS: dict[str, tuple[Callable[[Any], Any], str]] = {
     "limit": (_whole(1), "a whole number of at least 1"),
     "model": (_text, "the name of a network"),
     "initial": (_text, "'imagenet', the name of a model or a .safetensors file"),
+    "average_with": (_text, "the name of a model or a .safetensors file"),
     "every": (_whole(1), "a whole number of at least 1"),
     "images": (_whole(1), "a whole number of at least 1"),
     "synthetic": (_number(0, math.inf), "a number of at least 0"),

