@@ -25,6 +25,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numba import njit
@@ -37,7 +38,7 @@ from napari_del.merging.fixed_point import ONE, to_fixed
 from napari_del.merging.hierarchy import Hierarchy
 from napari_del.merging.region_pairs import FEATURES, SuperpixelTables, region_pairs
 
-__all__ = ["MergeFunction", "learned", "stages"]
+__all__ = ["MergeFunction", "Stage", "first_stage", "learned", "next_stage", "stages"]
 
 # Thresholds of the finished hierarchy at which the last level begins; those before share the
 # rest equally. What people would call a segmentation lies in the last level.
@@ -166,40 +167,67 @@ def _layer(
                 out[p, o] = max(out[p, o], 0.0)
 
 
-def stages(
-    tables: SuperpixelTables, function: MergeFunction
-) -> Iterator[tuple[NDArray[np.int32], int, Hierarchy]]:
-    """The hierarchy of each level in turn.
+class Stage(NamedTuple):
+    """Regions at the beginning of a level, and how they merge.
+
+    Attributes
+    ----------
+    rows : ndarray of int32, shape (k,)
+        Superpixel that stands for each region.
+    of_row : ndarray of int32, shape (n,)
+        Region of each superpixel.
+    hierarchy : Hierarchy
+        Over the regions.
+    """
+
+    rows: NDArray[np.int32]
+    of_row: NDArray[np.int32]
+    hierarchy: Hierarchy
+
+
+def first_stage(tables: SuperpixelTables) -> Stage:
+    """Superpixels, and how they merge by their edges."""
+    n = len(tables.sizes)
+    rows = np.arange(n, dtype=np.int32)
+    tree = average(tables.edges, to_fixed(tables.edge_weights()), tables.lengths, n)
+    return Stage(rows, rows, tree)
+
+
+def next_stage(
+    tables: SuperpixelTables, function: MergeFunction, stage: Stage, level: float
+) -> Stage:
+    """The regions of a stage at a level, and how they merge by the function.
 
     Parameters
     ----------
     tables : SuperpixelTables
         Superpixels and their edges.
     function : MergeFunction
-        The function and its levels.
+        What to ask about pairs of regions; its own levels are not looked at.
+    stage : Stage
+        The stage before.
+    level : float
+        Threshold at which that ends.
 
-    Yields
-    ------
-    rows : ndarray of int32, shape (k,)
-        Superpixel that stands for each region at the beginning of the level.
-    k : int
-        Number of these regions.
-    hierarchy : Hierarchy
-        Over these regions.
+    Returns
+    -------
+    Stage
     """
-    n = len(tables.sizes)
-    rows = np.arange(n, dtype=np.int32)
-    of_row = rows
-    tree = average(tables.edges, to_fixed(tables.edge_weights()), tables.lengths, n)
-    yield rows, n, tree
+    regions = stage.hierarchy.cut(int(to_fixed(level)))
+    kept, number = np.unique(regions, return_inverse=True)
+    rows, of_row = stage.rows[kept], number.astype(np.int32)[stage.of_row]
+    found = region_pairs(tables, of_row, rows.size)
+    weights = to_fixed(function(found.features))
+    return Stage(rows, of_row, average(found.pairs, weights, found.lengths, rows.size))
+
+
+def stages(tables: SuperpixelTables, function: MergeFunction) -> Iterator[Stage]:
+    """The stages between the levels of a function, one after another."""
+    stage = first_stage(tables)
+    yield stage
     for level in function.levels:
-        regions = tree.cut(int(to_fixed(level)))
-        kept, number = np.unique(regions, return_inverse=True)
-        rows, of_row = rows[kept], number.astype(np.int32)[of_row]
-        found = region_pairs(tables, of_row, rows.size)
-        weights = to_fixed(function(found.features))
-        tree = average(found.pairs, weights, found.lengths, rows.size)
-        yield rows, rows.size, tree
+        stage = next_stage(tables, function, stage, level)
+        yield stage
 
 
 def learned(tables: SuperpixelTables, function: MergeFunction) -> Hierarchy:
@@ -223,11 +251,11 @@ def learned(tables: SuperpixelTables, function: MergeFunction) -> Hierarchy:
     height = np.full(n, ONE, np.uint32)
     count = len(function.levels)
     starts = [ONE * _LAST_LEVEL * number / count for number in range(count + 1)]
-    for number, (rows, k, tree) in enumerate(stages(tables, function)):
+    for number, (rows, _, tree) in enumerate(stages(tables, function)):
         top = int(to_fixed(function.levels[number])) if number < count else ONE
         stop = int(starts[number + 1]) if number < count else ONE
         start = int(starts[number])
-        attached = (tree.parent != np.arange(k, dtype=np.int32)) & (tree.height <= top)
+        attached = (tree.parent != np.arange(rows.size, dtype=np.int32)) & (tree.height <= top)
         parent[rows[attached]] = rows[tree.parent[attached]]
         # Both factors are below 2**32, so that the product fits.
         share = tree.height[attached].astype(np.uint64) * np.uint64(stop - start)

@@ -126,7 +126,7 @@ NETWORKS = {
         "napari_del.models.lite",
         "DelLite",
         "del-lite.safetensors",
-        "41b78401571f65c097eb126ba2aca146838f1f402cc3e7b8e5fbbb621ed3b4ce",
+        "6d2f74c78652e347d7d26d21f8f08a3381ff23fe8eeb5d014205dea22b704a19",
     ),
     "del-vgg16": Registered(
         "the paper's network on VGG16: convert the authors' weights, see docs/caffe.md",

@@ -124,6 +124,8 @@ class TrainingConfig:
     merge_images : int
         Images on which the function for the linkage "learned" is trained at the end, see
         `napari_del.training.merge_function`; 0 for none.
+    merge_sets : tuple of str
+        Names of the sets that these images are of; of all, and composites, by default.
     """
 
     data: tuple[DataConfig, ...]
@@ -134,6 +136,7 @@ class TrainingConfig:
     size: tuple[int, int] = (320, 320)
     output: Path | None = None
     merge_images: int = 300
+    merge_sets: tuple[str, ...] = ()
 
     def recipe(self) -> dict[str, Any]:
         """What the course of the training depends on beside `training`; plain values.
@@ -165,7 +168,7 @@ def load_config(path: str | PathLike[str]) -> TrainingConfig:
     path : path
         TOML file with the keys of `TrainingConfig`: the tables ``[training]``, ``[network]``,
         ``[validation]`` and one or more ``[[data]]``, and above them ``synthetic``, ``size``,
-        ``merge_images`` and ``output``.
+        ``merge_images``, ``merge_sets`` and ``output``.
 
     Returns
     -------
@@ -210,7 +213,12 @@ class _Reader:
         validation = given.get("validation")
         # Keys that are not given keep the one default that there is, in the class.
         rest = self._values(
-            {k: given[k] for k in ("synthetic", "size", "output", "merge_images") if k in given}, ""
+            {
+                k: given[k]
+                for k in ("synthetic", "size", "output", "merge_images", "merge_sets")
+                if k in given
+            },
+            "",
         )
         return TrainingConfig(
             data,
@@ -313,6 +321,12 @@ def _size(value: Any) -> tuple[int, int]:
     return height, width
 
 
+def _names(value: Any) -> tuple[str, ...]:
+    if isinstance(value, str):
+        raise ValueError
+    return tuple(_text(name) for name in value)
+
+
 def _weights_file(value: object) -> Path:
     path = Path(_text(value))
     if path.suffix.lower() != ".safetensors":
@@ -336,5 +350,6 @@ _KEYS: dict[str, tuple[Callable[[Any], Any], str]] = {
     "synthetic": (_number(0, math.inf), "a number of at least 0"),
     "size": (_size, "height and width in pixels, [320, 320], of at least 32"),
     "merge_images": (_whole(0), "a whole number of at least 0"),
+    "merge_sets": (_names, "a list of names of sets"),
     "output": (_weights_file, "the path of a .safetensors file"),
 }

@@ -32,7 +32,7 @@ from napari_del.errors import ParameterError
 from napari_del.evaluation.datasets import AnnotatedImage
 from napari_del.merging import Hierarchy, from_fixed, to_fixed
 from napari_del.merging.average import average
-from napari_del.merging.learned import MergeFunction, stages
+from napari_del.merging.learned import MergeFunction, first_stage, next_stage, stages
 from napari_del.merging.region_pairs import SuperpixelTables, region_pairs
 from napari_del.models.loading import MERGE_PREFIX
 from napari_del.pipeline import segment
@@ -244,12 +244,15 @@ def _with_levels(
 ) -> MergeFunction:
     """Choose one level after another, since each depends on those before."""
     total = sum(map(_n, samples))
-    for number in range(1, len(shares)):
-        function = replace(function, levels=function.levels[:number])
-        last = [list(stages(sample.tables, function))[-1][2] for sample in samples]
-        level = _level(last, shares[number] * total)
-        function = replace(function, levels=(*function.levels, level))
-    return function
+    reached = [first_stage(sample.tables) for sample in samples]
+    levels = [function.levels[0]]
+    for share in shares[1:]:
+        reached = [
+            next_stage(sample.tables, function, stage, levels[-1])
+            for sample, stage in zip(samples, reached, strict=True)
+        ]
+        levels.append(_level([stage.hierarchy for stage in reached], share * total))
+    return replace(function, levels=tuple(levels))
 
 
 def _partitions(
@@ -258,7 +261,7 @@ def _partitions(
     """Region of each superpixel at the beginning of each level, and at places within."""
     of_row = np.arange(_n(sample))
     partitions = []
-    trees = [tree for _, _, tree in stages(sample.tables, function)]
+    trees = [stage.hierarchy for stage in stages(sample.tables, function)]
     levels = [int(to_fixed(level)) for level in function.levels]
     for tree, level in zip(trees, levels, strict=False):
         left = tree.n_regions(level)

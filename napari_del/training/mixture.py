@@ -116,7 +116,7 @@ class Mixture:
                     "of 20 x 20 pixels, or no synthetic images"
                 )
 
-    def whole(self, count: int) -> list[AnnotatedImage]:
+    def whole(self, count: int, names: Sequence[str] = ()) -> list[AnnotatedImage]:
         """Whole images in the shares of the sets, rather than windows of them.
 
         Each image of a set comes once as it is before any comes again, then turned, scaled and
@@ -126,21 +126,39 @@ class Mixture:
         ----------
         count : int
             Number of images.
+        names : sequence of str
+            Sets to take them from; all and composites by default.
 
         Returns
         -------
         list of AnnotatedImage
+
+        Raises
+        ------
+        ParameterError
+            If there is no set of a name.
         """
+        known = [data.name for data in self.sets]
+        for name in names:
+            if name not in known:
+                raise ParameterError(
+                    f"set {name!r} is not known; expected one of {', '.join(known)}"
+                )
         chosen: list[AnnotatedImage] = []
-        for data, share in zip(self.sets, self._share, strict=False):
+        kept = np.array([not names or name in names for name in known] + [not names])
+        shares = np.where(kept, self._share, 0)
+        shares /= max(shares.sum(), 1e-12)
+        for data, share in zip(self.sets, shares, strict=False):
             wanted = round(share * count)
+            if wanted == 0:
+                continue
             chosen += _spread(data.images, wanted)
             for number in range(wanted - len(data.images)):
                 rng = np.random.default_rng([self.seed, 3, len(chosen)])
                 item = data.images[number % len(data.images)]
                 image, labels = _varied(item, data, (2**30, 2**30), rng)
                 chosen.append(item._replace(image=image, segmentations=labels, objects=None))
-        for _ in range(count - len(chosen) if self._patches else 0):
+        for _ in range(count - len(chosen) if self._patches and not names else 0):
             rng = np.random.default_rng([self.seed, 3, len(chosen)])
             image, labels = composite(self.size, self._patches, rng)
             chosen.append(AnnotatedImage("composite", recolour(image, rng), labels))

@@ -98,7 +98,7 @@ def run_training(
     if config.merge_images > 0:
         add_merge_function(
             destination,
-            mixture.whole(config.merge_images),
+            mixture.whole(config.merge_images, config.merge_sets),
             step=settings.superpixel_step,
             device=where,
             seed=settings.seed,

@@ -186,5 +186,8 @@ def test_whole_images_come_in_the_shares_of_the_sets():
     assert names[:3] == ["0", "1", "2"]
     assert all(item.image.shape[0] <= 58 for item in images[3:8])
     assert images[-1].image.shape == (40, 48, 3)
+    assert {item.name for item in mixture.whole(9, ["few"])} == {"0", "1", "2"}
+    with pytest.raises(ParameterError, match="set 'more' is not known; expected one of few, many"):
+        mixture.whole(9, ["more"])
     again = mixture.whole(16)
     np.testing.assert_array_equal(images[5].image, again[5].image)
