@@ -46,6 +46,7 @@ SHARES = (1 / 3, 1 / 6, 1 / 12, 1 / 24, 1 / 48, 1 / 96)
 # Partitions of each image in the first round, into this many regions at least.
 _PARTITIONS = 12
 _FEWEST = 4
+_MOST_EPOCHS = 300
 
 
 class MergeSample(NamedTuple):
@@ -330,6 +331,8 @@ def _train(
         nn.init.zeros_(layer.bias)
     parameters = [p for layer in layers for p in layer.parameters()]
     size = min(4096, len(inputs))
+    # Few pairs are learned by heart in fewer steps.
+    steps = min(steps, _MOST_EPOCHS * -(-len(inputs) // size))
     optimiser = torch.optim.AdamW(parameters, 3e-3, weight_decay=0.02)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, 3e-3, max(steps, 20))
     with limit_torch():
