@@ -162,9 +162,10 @@ class Session:
         """
         s = self._settings
         if s.linkage not in NESTED_LINKAGES:
+            nested = [name for name in self.segmentation.linkages if name in NESTED_LINKAGES]
             raise ParameterError(
                 f"linkage is {s.linkage!r}, which has no threshold for a number of regions; "
-                f"expected one of {', '.join(NESTED_LINKAGES)}"
+                f"expected one of {', '.join(nested)}"
             )
         if s.min_size == 0 or n_regions < 1:
             self.set_threshold(self.segmentation.threshold_for(n_regions, s.linkage))
