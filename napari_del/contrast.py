@@ -37,11 +37,21 @@ def _sum_up(
     squares: NDArray[np.int64],
 ) -> None:
     for y in range(image.shape[0]):
+        current = image[y, 0]
+        total = square = np.int64(0)
         for x in range(image.shape[1]):
             node = image[y, x]
+            # Neighbours in a row mostly are of one node: their sum stays in a register.
+            if node != current:
+                sums[current] += total
+                squares[current] += square
+                current = node
+                total = square = np.int64(0)
             value = np.int64(plane[y, x])
-            sums[node] += value
-            squares[node] += value * value
+            total += value
+            square += value * value
+        sums[current] += total
+        squares[current] += square
 
 
 def color_moments(features: NDArray[np.int16], nodes: Nodes) -> ColorMoments:
