@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from napari_del import merging
 from napari_del.contrast import ColorMoments
 from napari_del.errors import ParameterError
+from napari_del.graph import AdjacencyGraph
 
 __all__ = ["Linkages"]
 
@@ -19,12 +20,12 @@ class Linkages:
 
     Parameters
     ----------
-    sizes, embeddings, edges, lengths
+    sizes, embeddings
         As in `napari_del.merging.SuperpixelTables`.
+    graph : AdjacencyGraph
+        Edges, lengths of borders, and the boundary along them if the model has it.
     weights : ndarray of uint32, shape (m,)
         Dissimilarity of each edge in fixed point.
-    boundary : ndarray of float64, shape (m,), or None
-        Mean boundary probability of each edge.
     step : int
         Superpixel step.
     colors : ColorMoments or None
@@ -37,10 +38,8 @@ class Linkages:
         self,
         sizes: NDArray[np.int64],
         embeddings: NDArray[np.float32],
-        edges: NDArray[np.int32],
-        lengths: NDArray[np.int64],
+        graph: AdjacencyGraph,
         weights: NDArray[np.uint32],
-        boundary: NDArray[np.float64] | None,
         step: int,
         colors: ColorMoments | None,
         function: merging.MergeFunction | None,
@@ -50,9 +49,9 @@ class Linkages:
         self.function = function
         self._sizes = sizes
         self._embeddings = embeddings
-        self._edges = edges
-        self._lengths = lengths
-        self._boundary = boundary
+        self.boundary = graph.boundary()
+        self._edges = graph.edges
+        self._lengths = graph.lengths
         self._step = step
         self._hierarchies: dict[str, merging.Hierarchy] = {}
         self._orders: dict[str, NDArray[np.int64]] = {}
@@ -60,7 +59,7 @@ class Linkages:
     @property
     def names(self) -> tuple[str, ...]:
         """Linkages that there are for the model, its default first."""
-        if self.function is None or self.colors is None or self._boundary is None:
+        if self.function is None or self.colors is None or self.boundary is None:
             return tuple(name for name in merging.LINKAGES if name != "learned")
         return merging.LINKAGES
 
@@ -82,10 +81,10 @@ class Linkages:
     @cached_property
     def combined(self) -> NDArray[np.uint32]:
         """With a boundary channel, its geometric mean with the dissimilarity, uint32 (m,)."""
-        if self._boundary is None:
+        if self.boundary is None:
             return self.dissimilarity
         d = merging.from_fixed(self.dissimilarity)
-        return merging.to_fixed(np.sqrt(d * self._boundary))
+        return merging.to_fixed(np.sqrt(d * self.boundary))
 
     def weights(self, linkage: str) -> NDArray[np.uint32]:
         """Weight of each edge, uint32 (m,)."""
@@ -93,7 +92,7 @@ class Linkages:
 
     def order(self, linkage: str) -> NDArray[np.int64]:
         """Edges in ascending order of weight, int64 (m,)."""
-        kind = "d" if linkage == "del" or self._boundary is None else "both"
+        kind = "d" if linkage == "del" or self.boundary is None else "both"
         if kind not in self._orders:
             self._orders[kind] = merging.edge_order(self.weights(linkage))
         return self._orders[kind]
@@ -119,7 +118,7 @@ class Linkages:
 
     def tables(self) -> merging.SuperpixelTables:
         """What the linkage "learned" is told; of models with a boundary channel only."""
-        assert self.colors is not None and self._boundary is not None
+        assert self.colors is not None and self.boundary is not None
         return merging.SuperpixelTables(
             self._sizes,
             self._embeddings,
@@ -128,6 +127,6 @@ class Linkages:
             self._edges,
             self._lengths,
             merging.from_fixed(self.dissimilarity),
-            self._boundary,
+            self.boundary,
             self._step**2,
         )

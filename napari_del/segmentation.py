@@ -77,16 +77,9 @@ class Segmentation:
         self._embeddings = embeddings
         self._default_thresholds = default_thresholds
         self.parameters = parameters
+        step = int(parameters["step"])
         self._linkages = Linkages(
-            nodes.sizes,
-            embeddings,
-            graph.edges,
-            graph.lengths,
-            weights,
-            self.boundary,
-            int(parameters["step"]),
-            colors,
-            merge_function,
+            nodes.sizes, embeddings, graph, weights, step, colors, merge_function
         )
 
     def __repr__(self) -> str:
@@ -134,10 +127,10 @@ class Segmentation:
         """Dissimilarity d = 1 - 2 / (1 + exp(L1)) of each edge from 0 to 1, float64 (m,)."""
         return merging.from_fixed(self._linkages.dissimilarity)
 
-    @cached_property
+    @property
     def boundary(self) -> NDArray[np.float64] | None:
         """Mean boundary probability along each edge, float64 (m,); None if the model has none."""
-        return self._graph.boundary()
+        return self._linkages.boundary
 
     @property
     def shape(self) -> tuple[int, int]:
