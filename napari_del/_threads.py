@@ -10,6 +10,7 @@ that no more threads are busy than there are cores.
 from __future__ import annotations
 
 import os
+import threading
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor, wait
@@ -18,16 +19,18 @@ from functools import lru_cache
 
 from napari_del.errors import ParameterError
 
-__all__ = ["limit_torch", "n_threads", "parallel_for"]
+__all__ = ["limit_torch", "n_threads", "parallel_for", "thread_budget"]
 
 ENVIRONMENT_VARIABLE = "NAPARI_DEL_NUM_THREADS"
+
+_budget = threading.local()
 
 
 def n_threads() -> int:
     """Number of threads to compute with.
 
     The cores this process may run on, or fewer where the environment variable
-    ``NAPARI_DEL_NUM_THREADS`` says so.
+    ``NAPARI_DEL_NUM_THREADS`` or a `thread_budget` of the calling thread says so.
 
     Returns
     -------
@@ -43,6 +46,7 @@ def n_threads() -> int:
         cores = len(os.sched_getaffinity(0))
     else:  # macOS and Windows do not tell which cores a process may use
         cores = os.cpu_count() or 1
+    cores = min(cores, getattr(_budget, "threads", cores))
     value = os.environ.get(ENVIRONMENT_VARIABLE)
     if value is None:
         return cores
@@ -51,6 +55,28 @@ def n_threads() -> int:
             f"{ENVIRONMENT_VARIABLE} is {value!r}; expected a whole number of at least 1"
         )
     return min(int(value), cores)
+
+
+@contextmanager
+def thread_budget(threads: int) -> Iterator[None]:
+    """Let what the calling thread computes use at most `threads` threads, itself among them.
+
+    Several tasks that run at a time share the cores with it.
+
+    Parameters
+    ----------
+    threads : int
+        At least 1.
+    """
+    before = getattr(_budget, "threads", None)
+    _budget.threads = max(1, threads)
+    try:
+        yield
+    finally:
+        if before is None:
+            del _budget.threads
+        else:
+            _budget.threads = before
 
 
 @lru_cache(maxsize=4)

@@ -16,6 +16,7 @@ __all__ = [
     "OutputError",
     "ParameterError",
     "ReadError",
+    "StoreError",
     "WeightsError",
 ]
 
@@ -50,6 +51,10 @@ class ReadError(NapariDelError, OSError):
 
 class OutputError(NapariDelError, OSError):
     """An output file that exists already, cannot be written or has an unknown suffix."""
+
+
+class StoreError(NapariDelError, OSError):
+    """A store of a tiled run that is of another run or version, damaged, or cannot be written."""
 
 
 class Cancelled(NapariDelError):

@@ -1,0 +1,1 @@
+"""Images of any size: the plan of blocks, their store, and the run."""
