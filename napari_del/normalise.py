@@ -7,18 +7,31 @@ step is a function of integers.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numba import njit
 from numpy.typing import ArrayLike, NDArray
 
-from napari_del._threads import parallel_for
+from napari_del._lab import to_lab
 from napari_del.errors import ImageError, NonFiniteWarning
 
-__all__ = ["UNIT", "NormalisedImage", "check_mask", "normalise"]
+__all__ = [
+    "UNIT",
+    "NormalisedImage",
+    "check_mask",
+    "clean",
+    "displayed",
+    "is_stretched",
+    "lattice_spacing",
+    "lattice_values",
+    "normalise",
+    "quantise",
+    "stretch_limits",
+    "value_range",
+    "warn_of_nodata",
+]
 
 # Feature values per unit of CIELAB: L = 100 becomes 1600.
 UNIT = 16
@@ -26,7 +39,6 @@ UNIT = 16
 PERCENTILES = (0.1, 99.9)
 # Percentiles of floating-point images are taken from about this many pixels of a fixed lattice.
 _SAMPLE = 2**22
-_CURVE = 2**14
 
 
 @dataclass(frozen=True)
@@ -48,74 +60,6 @@ class NormalisedImage:
     features: NDArray[np.int16]
     display: NDArray[np.uint8]
     valid: NDArray[np.bool_] | None
-
-
-def _transfer_curves() -> tuple[NDArray[np.int32], NDArray[np.int32]]:
-    """sRGB to linear light, and linear light to the cube root of CIELAB, as integer tables."""
-    srgb = np.arange(256) / 255
-    linear = np.where(srgb <= 0.04045, srgb / 12.92, ((srgb + 0.055) / 1.055) ** 2.4)
-    t = np.arange(_CURVE + 1) / _CURVE
-    root = np.where(t > (6 / 29) ** 3, np.cbrt(t), t * (29 / 6) ** 2 / 3 + 4 / 29)
-    return (
-        np.rint(linear * 2**16).astype(np.int32),
-        np.rint(root * 2**15).astype(np.int32),
-    )
-
-
-# IEC 61966-2-1 primaries, each row divided by the D65 white (CIE 1931 2 degree observer).
-_XYZ = np.rint(
-    np.array(
-        [
-            [0.412453, 0.357580, 0.180423],
-            [0.212671, 0.715160, 0.072169],
-            [0.019334, 0.119193, 0.950227],
-        ]
-    )
-    / np.array([[0.95047], [1.0], [1.08883]])
-    * 2**12
-).astype(np.int32)
-_LINEAR, _ROOT = _transfer_curves()
-
-
-@njit(nogil=True, cache=True)
-def _lab_rows(
-    start: int,
-    stop: int,
-    rgb: NDArray[np.uint8],
-    linear: NDArray[np.int32],
-    xyz: NDArray[np.int32],
-    root: NDArray[np.int32],
-    curve: int,
-    unit: int,
-    lab: NDArray[np.int16],
-) -> None:
-    half = 1 << 13
-    for y in range(start, stop):
-        for x in range(rgb.shape[1]):
-            r = np.int64(linear[rgb[y, x, 0]])
-            g = np.int64(linear[rgb[y, x, 1]])
-            b = np.int64(linear[rgb[y, x, 2]])
-            # 16 + 12 bits of fraction down to the 14 of the curve.
-            u = min((xyz[0, 0] * r + xyz[0, 1] * g + xyz[0, 2] * b + half) >> 14, curve)
-            v = min((xyz[1, 0] * r + xyz[1, 1] * g + xyz[1, 2] * b + half) >> 14, curve)
-            w = min((xyz[2, 0] * r + xyz[2, 1] * g + xyz[2, 2] * b + half) >> 14, curve)
-            fx = np.int64(root[u])
-            fy = np.int64(root[v])
-            fz = np.int64(root[w])
-            lab[0, y, x] = ((116 * unit * fy + (1 << 14)) >> 15) - 16 * unit
-            lab[1, y, x] = (500 * unit * (fx - fy) + (1 << 14)) >> 15
-            lab[2, y, x] = (200 * unit * (fy - fz) + (1 << 14)) >> 15
-
-
-def _to_lab(rgb: NDArray[np.uint8]) -> NDArray[np.int16]:
-    """CIELAB (D65) of an 8-bit sRGB image in integer arithmetic, as planes."""
-    lab = np.empty((3, *rgb.shape[:2]), np.int16)
-    parallel_for(
-        lambda a, b: _lab_rows(a, b, rgb, _LINEAR, _XYZ, _ROOT, _CURVE, UNIT, lab),
-        rgb.shape[0],
-        grain=max(1, 2**15 // rgb.shape[1]),
-    )
-    return lab
 
 
 def _check_image(image: ArrayLike, channels: Sequence[int] | None) -> NDArray[np.generic]:
@@ -169,28 +113,183 @@ def check_mask(mask: ArrayLike | None, shape: tuple[int, int]) -> NDArray[np.boo
     return np.ascontiguousarray(array != 0)
 
 
-def _limits(
-    array: NDArray[np.generic], valid: NDArray[np.bool_] | None, *, joint: bool
+def clean(
+    array: NDArray[np.generic], valid: NDArray[np.bool_] | None
+) -> tuple[NDArray[np.generic], NDArray[np.bool_] | None, int]:
+    """Mask pixels that are no numbers, and give the others a dtype that can be quantised.
+
+    Parameters
+    ----------
+    array : ndarray, shape (Y, X, C)
+        Image or part of one, of any integer or floating dtype, or bool.
+    valid : ndarray of bool, shape (Y, X), or None
+        True where a pixel takes part; None if all do.
+
+    Returns
+    -------
+    array : ndarray, shape (Y, X, C)
+        0 where a pixel has a value that is not finite.
+    valid : ndarray of bool, shape (Y, X), or None
+        Also False there.
+    n_bad : int
+        Number of such pixels.
+    """
+    n_bad = 0
+    if array.dtype.kind == "f":
+        finite = np.isfinite(array).all(axis=2)
+        n_bad = finite.size - int(np.count_nonzero(finite))
+        if n_bad:
+            valid = finite if valid is None else valid & finite
+            array = np.where(finite[..., np.newaxis], array, array.dtype.type(0))
+        if array.dtype.itemsize < 4:
+            array = array.astype(np.float32)
+    elif array.dtype.kind == "b":
+        array = array.astype(np.uint8) * np.uint8(255)
+    return array, valid, n_bad
+
+
+def is_stretched(n_channels: int, dtype: np.dtype[Any]) -> bool:
+    """Whether images of this kind are stretched; colour images of 8 bits are taken as they are."""
+    return not (n_channels == 3 and dtype in (np.uint8, np.bool_))
+
+
+def lattice_spacing(shape: tuple[int, int]) -> int:
+    """Distance in pixels, in each direction, of the pixels that percentiles are taken from."""
+    return max(1, int(np.ceil(np.sqrt(shape[0] * shape[1] / _SAMPLE))))
+
+
+def lattice_values(
+    array: NDArray[np.generic],
+    valid: NDArray[np.bool_] | None,
+    spacing: int,
+    origin: tuple[int, int] = (0, 0),
+) -> NDArray[np.generic]:
+    """Valid pixels of the lattice that lie in a part of the image, shape (k, C).
+
+    Parameters
+    ----------
+    array, valid
+        Part of the image as `clean` gives it.
+    spacing : int
+        Of the lattice, see `lattice_spacing`.
+    origin : tuple of int
+        First row and column of the part in the image.
+    """
+    rows, columns = (slice(-first % spacing, None, spacing) for first in origin)
+    sample = array[rows, columns]
+    if valid is None:
+        return sample.reshape(-1, array.shape[2])
+    return sample[valid[rows, columns]]
+
+
+def value_range(
+    array: NDArray[np.generic], valid: NDArray[np.bool_] | None
+) -> NDArray[np.float64] | None:
+    """Least and largest value of each channel over the valid pixels, shape (2, C), if any."""
+    values = array.reshape(-1, array.shape[2]) if valid is None else array[valid]
+    if not len(values):
+        return None
+    return np.stack([values.min(axis=0), values.max(axis=0)]).astype(np.float64)
+
+
+def stretch_limits(
+    values: NDArray[np.generic], ends: Callable[[], NDArray[np.float64] | None]
 ) -> NDArray[np.float64]:
-    """Percentiles of the valid pixels, shape (2, C); equal for all channels if `joint`."""
-    height, width, n_channels = array.shape
-    lattice = max(1, int(np.ceil(np.sqrt(height * width / _SAMPLE))))
-    sample = array[::lattice, ::lattice]
-    inside = None if valid is None else valid[::lattice, ::lattice]
-    if inside is not None and not inside.any():  # the lattice missed every valid pixel
-        sample, inside = array, valid
-    values = sample.reshape(-1, n_channels) if inside is None else sample[inside]
-    if values.size == 0:
-        return np.zeros((2, n_channels))
-    axis = None if joint else 0
-    limits = np.percentile(values.astype(np.float64, copy=False), PERCENTILES, axis=axis)
-    limits = limits.reshape(2, -1)
+    """Range of values that is stretched, shape (2, C); equal for all of three channels.
+
+    Parameters
+    ----------
+    values : ndarray, shape (k, C)
+        `lattice_values` of the whole image, in any order.
+    ends : callable
+        Gives the `value_range` of the whole image; called only if it is needed.
+
+    Returns
+    -------
+    ndarray of float64, shape (2, C)
+        The `PERCENTILES`. A channel in which both are equal has its whole range: a small
+        object on an even ground lies wholly in what the percentiles leave out. So has an image
+        whose valid pixels the lattice missed.
+    """
+    n_channels = values.shape[1]
+    axis = None if n_channels == 3 else 0
+    if len(values):
+        limits = np.percentile(values.astype(np.float64, copy=False), PERCENTILES, axis=axis)
+        limits = limits.reshape(2, -1)
+    else:
+        limits = np.zeros((2, 1 if axis is None else n_channels))
     if (limits[0] == limits[1]).any():
-        # A small object on an even ground lies wholly in what the percentiles leave out.
-        values = array.reshape(-1, n_channels) if valid is None else array[valid]
-        ends = np.stack([values.min(axis=axis), values.max(axis=axis)]).reshape(2, -1)
-        limits = np.where(limits[0] == limits[1], ends.astype(np.float64), limits)
+        found = ends()
+        if found is not None:
+            if axis is None:
+                found = np.array([[found[0].min()], [found[1].max()]])
+            limits = np.where(limits[0] == limits[1], found, limits)
     return np.broadcast_to(limits, (2, n_channels))
+
+
+def displayed(array: NDArray[np.generic], limits: NDArray[np.float64] | None) -> NDArray[np.uint8]:
+    """What a network sees of an image or a part of one: red, green and blue.
+
+    Parameters
+    ----------
+    array : ndarray, shape (Y, X, C)
+        As `clean` gives it.
+    limits : ndarray of float64, shape (2, C), or None
+        As `stretch_limits` gives them; None for images that are taken as they are.
+
+    Returns
+    -------
+    ndarray of uint8, shape (Y, X, 3)
+    """
+    if limits is None:
+        return np.ascontiguousarray(array.astype(np.uint8, copy=False))
+    return _display(_stretch(array, limits[0], limits[1]))
+
+
+def _display(unit: NDArray[np.floating]) -> NDArray[np.uint8]:
+    bytes_ = np.rint(unit * 255).astype(np.uint8)
+    # A network sees three channels: one is shown as grey, of more the first three.
+    shown = [min(c, unit.shape[2] - 1) for c in range(3)]
+    return bytes_ if unit.shape[2] == 3 else np.ascontiguousarray(bytes_[..., shown])
+
+
+def quantise(
+    array: NDArray[np.generic],
+    valid: NDArray[np.bool_] | None,
+    limits: NDArray[np.float64] | None,
+) -> NormalisedImage:
+    """Quantise an image or a part of one, each pixel by itself.
+
+    Parameters
+    ----------
+    array, valid
+        As `clean` gives them.
+    limits : ndarray of float64, shape (2, C), or None
+        As for `displayed`.
+
+    Returns
+    -------
+    NormalisedImage
+    """
+    if array.shape[2] == 3:
+        rgb = displayed(array, limits)
+        return NormalisedImage(to_lab(rgb, UNIT), rgb, valid)
+    assert limits is not None  # only images of three channels are taken as they are
+    unit = _stretch(array, limits[0], limits[1])
+    features = np.rint(unit * (100 * UNIT)).astype(np.int16)
+    return NormalisedImage(np.ascontiguousarray(np.moveaxis(features, 2, 0)), _display(unit), valid)
+
+
+def warn_of_nodata(n_bad: int, n_pixels: int, *, stacklevel: int) -> None:
+    """Tell of pixels that are not finite, or raise `ImageError` if no other is left."""
+    if n_bad == n_pixels:
+        raise ImageError("image has no pixel with finite values; expected numbers, not NaN")
+    if n_bad:
+        warnings.warn(
+            f"{n_bad} of {n_pixels} pixels are NaN or infinite and are treated as nodata",
+            NonFiniteWarning,
+            stacklevel=stacklevel + 1,
+        )
 
 
 def normalise(
@@ -226,46 +325,15 @@ def normalise(
     NonFiniteWarning
         If some pixels are NaN or infinite; they are masked.
     """
-    array = _check_image(image, channels)
-    height, width, n_channels = array.shape
-    valid = check_mask(mask, (height, width))
-    if array.dtype.kind == "f":
-        finite = np.isfinite(array).all(axis=2)
-        n_bad = finite.size - int(np.count_nonzero(finite))
-        if n_bad == finite.size:
-            raise ImageError("image has no pixel with finite values; expected numbers, not NaN")
-        if n_bad:
-            warnings.warn(
-                f"{n_bad} of {finite.size} pixels are NaN or infinite and are treated as nodata",
-                NonFiniteWarning,
-                stacklevel=3,
-            )
-            valid = finite if valid is None else valid & finite
-            array = np.where(finite[..., np.newaxis], array, array.dtype.type(0))
-        if array.dtype.itemsize < 4:
-            array = array.astype(np.float32)
-    elif array.dtype.kind == "b":
-        array = array.astype(np.uint8) * np.uint8(255)
-
-    if n_channels == 3:
-        if array.dtype == np.uint8:
-            rgb = np.ascontiguousarray(array)
-        else:
-            low, high = _limits(array, valid, joint=True)
-            rgb = np.rint(_stretch(array, low, high) * 255).astype(np.uint8)
-        return NormalisedImage(_to_lab(rgb), rgb, valid)
-
-    low, high = _limits(array, valid, joint=False)
-    unit = _stretch(array, low, high)
-    features = np.rint(unit * (100 * UNIT)).astype(np.int16)
-    grey = np.rint(unit * 255).astype(np.uint8)
-    # A network sees three channels: one is shown as grey, of more the first three.
-    shown = [min(c, n_channels - 1) for c in range(3)]
-    return NormalisedImage(
-        np.ascontiguousarray(np.moveaxis(features, 2, 0)),
-        np.ascontiguousarray(grey[..., shown]),
-        valid,
-    )
+    given = _check_image(image, channels)
+    shape = given.shape[:2]
+    array, valid, n_bad = clean(given, check_mask(mask, shape))
+    warn_of_nodata(n_bad, shape[0] * shape[1], stacklevel=3)
+    if not is_stretched(given.shape[2], given.dtype):
+        return quantise(array, valid, None)
+    values = lattice_values(array, valid, lattice_spacing(shape))
+    limits = stretch_limits(values, lambda: value_range(array, valid))
+    return quantise(array, valid, limits)
 
 
 def _stretch(
