@@ -19,7 +19,14 @@ from functools import lru_cache
 
 from napari_del.errors import ParameterError
 
-__all__ = ["limit_torch", "n_threads", "parallel_for", "thread_budget"]
+__all__ = [
+    "limit_torch",
+    "n_threads",
+    "parallel_for",
+    "thread_budget",
+    "torch_threads_restored",
+    "use_one_torch_thread",
+]
 
 ENVIRONMENT_VARIABLE = "NAPARI_DEL_NUM_THREADS"
 
@@ -138,9 +145,30 @@ def limit_torch() -> Iterator[None]:
     """Let PyTorch use no more threads than the budget while the context is open."""
     import torch
 
+    with torch_threads_restored():
+        torch.set_num_threads(n_threads())
+        yield
+
+
+@contextmanager
+def torch_threads_restored() -> Iterator[None]:
+    """Give PyTorch back its number of threads when the context closes."""
+    import torch
+
     before = torch.get_num_threads()
-    torch.set_num_threads(n_threads())
     try:
         yield
     finally:
         torch.set_num_threads(before)
+
+
+def use_one_torch_thread() -> None:
+    """Let PyTorch compute on the calling thread alone from now on.
+
+    The number of threads that PyTorch uses is a setting of each thread where it is built with
+    OpenMP; the number that threads to come start with is one setting of the process. So call
+    this in threads that end soon, inside `torch_threads_restored` of the thread that made them.
+    """
+    import torch
+
+    torch.set_num_threads(1)

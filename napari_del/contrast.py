@@ -12,7 +12,7 @@ from napari_del._threads import n_threads, parallel_for
 from napari_del.graph import Nodes
 from napari_del.normalise import UNIT
 
-__all__ = ["ColorMoments", "color_moments"]
+__all__ = ["ColorMoments", "color_moments", "color_sums"]
 
 
 class ColorMoments(NamedTuple):
@@ -54,8 +54,10 @@ def _sum_up(
         squares[current] += square
 
 
-def color_moments(features: NDArray[np.int16], nodes: Nodes) -> ColorMoments:
-    """Mean colour of each superpixel, and mean square.
+def color_sums(
+    features: NDArray[np.int16], nodes: Nodes
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Sums over each superpixel of its features and of their squares.
 
     Parameters
     ----------
@@ -66,8 +68,7 @@ def color_moments(features: NDArray[np.int16], nodes: Nodes) -> ColorMoments:
 
     Returns
     -------
-    ColorMoments
-        Out of integer sums.
+    sums, squares : ndarray of int64, shape (n, F)
     """
     planes, n = len(features), nodes.ids.size
     # Bands of rows, so that one plane of a grey image keeps all threads busy.
@@ -84,10 +85,27 @@ def color_moments(features: NDArray[np.int16], nodes: Nodes) -> ColorMoments:
             _sum_up(nodes.image[own], features[plane, own], sums[band, plane], squares[band, plane])
 
     parallel_for(run, bands * planes)
-    pixels = nodes.sizes.astype(np.float64)
-    means = sums.sum(axis=0)[:, 1:] / (pixels * UNIT)
-    mean_squares = squares.sum(axis=0)[:, 1:] / (pixels * UNIT**2)
+    return sums.sum(axis=0)[:, 1:].T, squares.sum(axis=0)[:, 1:].T
+
+
+def color_moments(
+    sums: NDArray[np.int64], squares: NDArray[np.int64], sizes: NDArray[np.int64]
+) -> ColorMoments:
+    """Mean colour of each superpixel, and mean square.
+
+    Parameters
+    ----------
+    sums, squares : ndarray of int64, shape (n, F)
+        As `color_sums` gives them.
+    sizes : ndarray of int64, shape (n,)
+        Pixels of each superpixel.
+
+    Returns
+    -------
+    ColorMoments
+    """
+    pixels = sizes[:, np.newaxis].astype(np.float64)
     return ColorMoments(
-        np.ascontiguousarray(means.T.astype(np.float32)),
-        np.ascontiguousarray(mean_squares.T.astype(np.float32)),
+        np.ascontiguousarray((sums / (pixels * UNIT)).astype(np.float32)),
+        np.ascontiguousarray((squares / (pixels * UNIT**2)).astype(np.float32)),
     )

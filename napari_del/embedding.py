@@ -1,15 +1,18 @@
 """Networks in canonical windows, pooled over superpixels in fixed point.
 
-A convolution's last bits depend on the shape it runs on. So a network only ever runs on the
-windows of one grid that follows from the shape of the whole image: cores of a fixed size, each
-with a margin of context, all origins and sides multiples of the network's largest stride. What
-the image lacks to a multiple is filled by reflection. The output is quantised to integers
-before anything is summed.
+A convolution's last bits depend on the shape it runs on and on the number of threads. So a
+network only ever runs on the windows of one grid that follows from the shape of the whole
+image: cores of a fixed size, each with a margin of context, all origins and sides multiples of
+the network's largest stride. What the image lacks to a multiple is filled by reflection. Each
+window has one thread, and as many windows run at a time as there are threads. The output is
+quantised to integers before anything is summed.
 """
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -17,7 +20,14 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from napari_del._threads import limit_torch, n_threads, parallel_for
+from napari_del._threads import (
+    n_threads,
+    parallel_for,
+    thread_budget,
+    torch_threads_restored,
+    use_one_torch_thread,
+)
+from napari_del.contrast import color_sums
 from napari_del.graph import BOUNDARY_SCALE, Nodes
 from napari_del.normalise import UNIT, NormalisedImage
 
@@ -28,11 +38,14 @@ if TYPE_CHECKING:
 
 __all__ = [
     "EMBEDDING_SCALE",
+    "MEAN_COLOR_SCALE",
     "Pooled",
     "Window",
     "canonical_windows",
     "embed",
     "mean_color",
+    "mean_embedding",
+    "pool",
     "run_window",
 ]
 
@@ -40,6 +53,7 @@ __all__ = [
 EMBEDDING_SCALE = 2**11
 # Units of CIELAB that count as a distance of 1 between mean colours.
 MEAN_COLOR_UNIT = 20
+MEAN_COLOR_SCALE = UNIT * MEAN_COLOR_UNIT
 
 Progress = Callable[[str, int, int], None]
 
@@ -97,18 +111,19 @@ def canonical_windows(
     ]
 
 
-def _cut(image: NDArray[np.uint8], window: Window) -> NDArray[np.uint8]:
+def _filled(pixels: NDArray[np.uint8], window: Window) -> NDArray[np.uint8]:
     """Pixels of the window's extent, reflected where the image ends."""
-    part = image[window.extent]
     lack = [
         (0, extent.stop - extent.start - length)
-        for extent, length in zip(window.extent, part.shape[:2], strict=True)
+        for extent, length in zip(window.extent, pixels.shape[:2], strict=True)
     ]
-    return np.pad(part, [*lack, (0, 0)], mode="reflect") if any(b for _, b in lack) else part
+    if not any(after for _, after in lack):
+        return np.ascontiguousarray(pixels)
+    return np.pad(pixels, [*lack, (0, 0)], mode="reflect")
 
 
 def run_window(
-    network: Network, display: NDArray[np.uint8], window: Window, device: torch.device
+    network: Network, pixels: NDArray[np.uint8], window: Window, device: torch.device
 ) -> tuple[NDArray[np.int16], NDArray[np.uint16] | None]:
     """Run a network on one window and quantise the output of its core.
 
@@ -116,12 +131,13 @@ def run_window(
     ----------
     network : Network
         Network on `device`, in evaluation mode.
-    display : ndarray of uint8, shape (Y, X, 3)
-        The whole image.
+    pixels : ndarray of uint8, shape (h, w, 3)
+        What the image has of the window's extent.
     window : Window
         One of `canonical_windows`.
     device : torch.device
-        Where to compute.
+        Where to compute. On the CPU last bits depend on the number of threads of PyTorch:
+        call this after `use_one_torch_thread`.
 
     Returns
     -------
@@ -138,7 +154,7 @@ def run_window(
         for core, extent in zip(window.core, window.extent, strict=True)
     )
     with torch.inference_mode():
-        x = torch.from_numpy(np.ascontiguousarray(_cut(display, window))).to(device)
+        x = torch.from_numpy(_filled(pixels, window)).to(device)
         # (Y, X, C) in memory is what PyTorch calls channels last, its fastest order here.
         embedding, logits = network(x.permute(2, 0, 1)[None].float())
         values = embedding[0, :, inner[0], inner[1]].permute(1, 2, 0).cpu().numpy()
@@ -222,6 +238,59 @@ def _pool(
         run[:] = 0
 
 
+def pool(
+    image: NDArray[np.int32], embedding: NDArray[np.int16], stride: int, sums: NDArray[np.int64]
+) -> None:
+    """Add the embeddings of pixels to the sums of their nodes.
+
+    Parameters
+    ----------
+    image : ndarray of int32, shape (H, W)
+        1 + node of each pixel, 0 where masked.
+    embedding : ndarray of int16, shape (ceil(H / stride), ceil(W / stride), D)
+        Output of `run_window`.
+    stride : int
+        Pixels of the image for one of `embedding`, in each direction.
+    sums : ndarray of int64, shape (n, D)
+        Changed in place.
+    """
+    # Threads share the channels: each has columns of `sums` to itself.
+    channels = sums.shape[1]
+    share = -(-channels // n_threads())
+    parallel_for(
+        lambda a, b: _pool(a * share, min(b * share, channels), image, embedding, stride, sums),
+        -(-channels // share),
+    )
+
+
+def mean_embedding(
+    sums: NDArray[np.int64], scale: int, sizes: NDArray[np.int64]
+) -> NDArray[np.float32]:
+    """Means of fixed-point sums.
+
+    Parameters
+    ----------
+    sums : ndarray of int64, shape (n, D)
+        In units of ``1 / scale``.
+    scale : int
+        Fixed point.
+    sizes : ndarray of int64, shape (n,)
+        Pixels of each node.
+
+    Returns
+    -------
+    ndarray of float32, shape (n, D)
+    """
+    means = np.empty(sums.shape, np.float32)
+
+    def divide(start: int, stop: int) -> None:
+        part = slice(start, stop)
+        means[part] = sums[part] / (sizes[part, np.newaxis] * float(scale))
+
+    parallel_for(divide, len(means), grain=1024)
+    return means
+
+
 @dataclass(frozen=True)
 class Pooled:
     """What a model says of superpixels.
@@ -245,28 +314,13 @@ class Pooled:
 
     def means(self, sizes: NDArray[np.int64]) -> NDArray[np.float32]:
         """Mean embedding of each node, shape (n, D), for nodes of `sizes` pixels."""
-        means = np.empty(self.sums.shape, np.float32)
-
-        def divide(start: int, stop: int) -> None:
-            part = slice(start, stop)
-            means[part] = self.sums[part] / (sizes[part, np.newaxis] * float(self.scale))
-
-        parallel_for(divide, len(means), grain=1024)
-        return means
+        return mean_embedding(self.sums, self.scale, sizes)
 
 
 def mean_color(normalised: NormalisedImage, nodes: Nodes) -> Pooled:
     """Mean colour (or channel values) of each node as its embedding, without a network."""
-    labels = nodes.image.reshape(-1)
-    # Sums of int16 values stay far below 2**53, where 64-bit floats count exactly.
-    sums = np.stack(
-        [
-            np.bincount(labels, weights=plane.reshape(-1), minlength=nodes.ids.size + 1)[1:]
-            for plane in normalised.features
-        ],
-        axis=1,
-    )
-    return Pooled(sums.astype(np.int64), UNIT * MEAN_COLOR_UNIT, None, 1)
+    sums, _ = color_sums(normalised.features, nodes)
+    return Pooled(sums, MEAN_COLOR_SCALE, None, 1)
 
 
 def embed(
@@ -307,21 +361,31 @@ def embed(
         if network.has_boundary
         else None
     )
-    # Threads share the channels: each has columns of `sums` to itself.
-    share = -(-sums.shape[1] // n_threads())
-    progress("embedding", 0, len(windows))
-    with limit_torch():
-        for done, window in enumerate(windows, start=1):
-            embedding, probability = run_window(network, normalised.display, window, device)
-            image = nodes.image[window.core]
-            parallel_for(
-                lambda a, b, image=image, embedding=embedding: _pool(  # type: ignore[misc]
-                    a * share, min(b * share, sums.shape[1]), image, embedding, s, sums
-                ),
-                -(-sums.shape[1] // share),
-            )
+    # A window has one thread of PyTorch to itself, so that its result does not depend on how
+    # many cores there are. A GPU has one window at a time.
+    workers = min(n_threads(), len(windows)) if device.type == "cpu" else 1
+    threads = n_threads() // workers
+    pooling = threading.Lock()
+
+    def run(window: Window) -> None:
+        use_one_torch_thread()
+        with thread_budget(threads):
+            pixels = normalised.display[window.extent]
+            embedding, probability = run_window(network, pixels, window, device)
+            with pooling:
+                pool(nodes.image[window.core], embedding, s, sums)
             if boundary is not None and probability is not None:
                 y, x = (slice(c.start // s, -(-c.stop // s)) for c in window.core)
                 boundary[y, x] = probability
-            progress("embedding", done, len(windows))
+
+    progress("embedding", 0, len(windows))
+    with torch_threads_restored(), ThreadPoolExecutor(workers, "napari-del windows") as executor:
+        runs = [executor.submit(run, window) for window in windows]
+        try:
+            for done, finished in enumerate(as_completed(runs), start=1):
+                finished.result()
+                progress("embedding", done, len(windows))
+        except BaseException:
+            executor.shutdown(wait=False, cancel_futures=True)
+            raise
     return Pooled(sums, EMBEDDING_SCALE, boundary, s)

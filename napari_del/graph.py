@@ -38,14 +38,14 @@ class Nodes:
     ----------
     image : ndarray of int32, shape (Y, X)
         1 + node of each pixel, 0 where masked.
-    ids : ndarray of int32, shape (n,)
+    ids : ndarray of int32 or int64, shape (n,)
         Superpixel id of each node, ascending.
     sizes : ndarray of int64, shape (n,)
         Pixels of each node.
     """
 
     image: NDArray[np.int32]
-    ids: NDArray[np.int32]
+    ids: NDArray[np.int32] | NDArray[np.int64]
     sizes: NDArray[np.int64]
 
 
@@ -110,12 +110,15 @@ class AdjacencyGraph:
 
 @njit(nogil=True, cache=True)
 def _count_pairs(
-    start: int, stop: int, image: NDArray[np.int32], counts: NDArray[np.int32]
+    start: int, stop: int, columns: int, image: NDArray[np.int32], counts: NDArray[np.int32]
 ) -> None:
-    """Count pairs of rows `start` to `stop` and the row below by the lower of their nodes."""
+    """Count pairs of rows `start` to `stop` and the row below by the lower of their nodes.
+
+    The left or upper pixel of a pair lies in the first `columns` columns.
+    """
     height, width = image.shape
     for y in range(start, stop):
-        for x in range(width):
+        for x in range(columns):
             a = image[y, x]
             if a == 0:
                 continue
@@ -133,6 +136,7 @@ def _count_pairs(
 def _fill_pairs(
     start: int,
     stop: int,
+    columns: int,
     image: NDArray[np.int32],
     boundary: NDArray[Any],
     stride: int,
@@ -144,7 +148,7 @@ def _fill_pairs(
     height, width = image.shape
     with_boundary = boundary.size > 0
     for y in range(start, stop):
-        for x in range(width):
+        for x in range(columns):
             a = image[y, x]
             if a == 0:
                 continue
@@ -227,7 +231,11 @@ def _gather(
 
 
 def adjacency(
-    nodes: Nodes, boundary: NDArray[np.uint16] | None = None, *, stride: int = 1
+    nodes: Nodes,
+    boundary: NDArray[np.uint16] | None = None,
+    *,
+    stride: int = 1,
+    inner: tuple[int, int] | None = None,
 ) -> AdjacencyGraph:
     """Find all pairs of adjacent superpixels.
 
@@ -239,6 +247,9 @@ def adjacency(
         Boundary probability in units of ``1 / BOUNDARY_SCALE``.
     stride : int
         Pixels of the image for one of `boundary`, in each direction.
+    inner : tuple of int, optional
+        Only pairs whose left or upper pixel lies in the first so many rows and columns count;
+        of a part of an image, those that no other part counts. By default all.
 
     Returns
     -------
@@ -247,13 +258,13 @@ def adjacency(
     """
     n = nodes.ids.size
     # Each band of rows has places of its own among the pairs of a node.
-    height = nodes.image.shape[0]
+    height, columns = nodes.image.shape if inner is None else inner
     bands = min(n_threads(), height)
     rows = [height * band // bands for band in range(bands + 1)]
     counts = np.zeros((bands, n), np.int32)
     parallel_for(
         lambda a, b: [
-            _count_pairs(rows[k], rows[k + 1], nodes.image, counts[k]) for k in range(a, b)
+            _count_pairs(rows[k], rows[k + 1], columns, nodes.image, counts[k]) for k in range(a, b)
         ],
         bands,
     )
@@ -267,7 +278,15 @@ def adjacency(
     parallel_for(
         lambda a, b: [
             _fill_pairs(
-                rows[k], rows[k + 1], nodes.image, probability, stride, places[k], other, weight
+                rows[k],
+                rows[k + 1],
+                columns,
+                nodes.image,
+                probability,
+                stride,
+                places[k],
+                other,
+                weight,
             )
             for k in range(a, b)
         ],

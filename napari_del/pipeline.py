@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from numpy.typing import ArrayLike
 
-from napari_del.contrast import color_moments
+from napari_del.contrast import color_moments, color_sums
 from napari_del.embedding import embed, mean_color
 from napari_del.errors import ImageError
 from napari_del.graph import adjacency, dissimilarity, number_nodes
@@ -135,7 +135,9 @@ def segment(
     embeddings = pooled.means(nodes.sizes)
     weights = dissimilarity(graph.edges, embeddings)
     function = None if network is None else load_merge_function(info)
-    colors = color_moments(normalised.features, nodes) if info.has_boundary else None
+    colors = None
+    if info.has_boundary:
+        colors = color_moments(*color_sums(normalised.features, nodes), nodes.sizes)
     parameters = {
         "model": str(model),
         "step": step,

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from napari_del import segment
-from napari_del._threads import limit_torch
+from napari_del._threads import torch_threads_restored, use_one_torch_thread
 from napari_del.embedding import (
     EMBEDDING_SCALE,
     MEAN_COLOR_UNIT,
@@ -154,7 +154,8 @@ def test_progress_counts_windows():
     network = Coordinates(2, 8, 4)
     embed(normalised, nodes, network, CPU, lambda *args: told.append(args))
     assert told == [("embedding", done, 6) for done in range(7)]
-    assert network.seen == [(12, 12), (12, 8), (16, 12), (16, 8), (8, 12), (8, 8)]
+    # Several windows may run at a time.
+    assert sorted(network.seen) == [(8, 8), (8, 12), (12, 8), (12, 12), (16, 8), (16, 12)]
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (7, 50), (33, 31)])
@@ -189,9 +190,11 @@ def test_a_network_in_small_windows_equals_itself_in_the_same_windows(lite, monk
     windows = canonical_windows((70, 130), core=64, margin=32, stride=32)
     assert len(windows) == 6
     sums = np.zeros_like(whole.sums)
-    with limit_torch():  # the number of threads decides on last bits
+    with torch_threads_restored():
+        use_one_torch_thread()  # the number of threads decides on last bits
         for window in reversed(windows):
-            embedding, boundary = run_window(lite, normalised.display, window, CPU)
+            pixels = normalised.display[window.extent]
+            embedding, boundary = run_window(lite, pixels, window, CPU)
             part = nodes.image[window.core]
             for y, x in np.ndindex(part.shape):
                 sums[part[y, x] - 1] += embedding[y // 2, x // 2]

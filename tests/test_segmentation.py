@@ -496,7 +496,7 @@ def test_mean_colour_on_cuda_equals_the_cpu(channels):
 
 def learned_segmentation(seed=0):
     """A segmentation by a network that is not trained, with a merge function that is not either."""
-    from napari_del.contrast import color_moments
+    from napari_del.contrast import color_moments, color_sums
     from napari_del.merging import MergeFunction
     from napari_del.merging.region_pairs import FEATURES
     from napari_del.normalise import normalise
@@ -521,7 +521,7 @@ def learned_segmentation(seed=0):
         dissimilarity(graph.edges, plain.embeddings),
         {"learned": 0.5, "average": 0.5, "del": 0.5, "egb": 0.5},
         dict(plain.parameters),
-        colors=color_moments(normalise(image).features, nodes),
+        colors=color_moments(*color_sums(normalise(image).features, nodes), nodes.sizes),
         merge_function=function,
     )
 
@@ -546,12 +546,12 @@ def test_models_without_one_merge_by_average_and_say_so():
 
 
 def test_colors_are_means_over_superpixels():
-    from napari_del.contrast import color_moments
+    from napari_del.contrast import color_moments, color_sums
 
     rng = np.random.default_rng(0)
     nodes = number_nodes(np.array([[1, 1, 0], [4, 4, 1]], np.int32))
     features = rng.integers(-1600, 1600, (2, 2, 3)).astype(np.int16)
-    means, squares = color_moments(features, nodes)
+    means, squares = color_moments(*color_sums(features, nodes), nodes.sizes)
     first = features[:, [0, 0, 1], [0, 1, 2]] / 16
     second = features[:, 1, :2] / 16
     np.testing.assert_allclose(means, [first.mean(axis=1), second.mean(axis=1)], rtol=1e-6)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from napari_del import _threads, segment
-from napari_del._threads import limit_torch, n_threads, parallel_for
+from napari_del._threads import limit_torch, n_threads, parallel_for, thread_budget
 from napari_del.errors import ParameterError
 from napari_del.models import find_model, load_network
 
@@ -114,11 +115,7 @@ def torch_threads():
     torch.set_num_threads(before)
 
 
-@pytest.mark.parametrize("budget", [1, 2])
-def test_pytorch_keeps_to_the_budget_during_a_run(
-    monkeypatch, torch_threads, lite_weights, two_tone, budget
-):
-    monkeypatch.setattr(_threads, "n_threads", lambda: budget)
+def test_a_window_runs_on_one_thread_of_pytorch(torch_threads, lite_weights, two_tone):
     network = load_network(find_model(lite_weights), torch.device("cpu"))
     seen = []
     hook = network.register_forward_pre_hook(
@@ -128,8 +125,20 @@ def test_pytorch_keeps_to_the_budget_during_a_run(
         segment(two_tone, model=lite_weights, device="cpu")
     finally:
         hook.remove()
-    assert seen == [budget]
+    assert seen == [1]
     assert torch.get_num_threads() == torch_threads
+
+
+def test_a_thread_has_a_budget_of_its_own():
+    whole = n_threads()
+    with thread_budget(1):
+        assert n_threads() == 1
+        with thread_budget(64):  # more than there are cores changes nothing
+            assert n_threads() == whole
+        assert n_threads() == 1
+        with ThreadPoolExecutor(1) as executor:
+            assert executor.submit(n_threads).result() == whole
+    assert n_threads() == whole
 
 
 def test_pytorch_gets_its_threads_back_after_an_error(monkeypatch, torch_threads):

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from napari_del.errors import ParameterError
+from napari_del.errors import ImageError, ParameterError
 from napari_del.normalise import UNIT, normalise
 from napari_del.superpixels.grid import Grid, check_step
 
@@ -62,6 +62,11 @@ def slic_features(
     if isinstance(iterations, bool) or int(iterations) != iterations or not 1 <= iterations <= 50:
         raise ParameterError(f"iterations is {iterations!r}; expected a whole number from 1 to 50")
     grid = Grid(features.shape[1:], step)
+    if grid.largest_id >= 2**31 - 1:
+        raise ImageError(
+            f"image has {grid.shape[0]} x {grid.shape[1]} pixels; expected fewer than "
+            f"{2**31 - 1 - grid.n_cells} in one piece: use segment_large, which cuts it up"
+        )
     # One step of distance counts as much as `compactness` units of colour.
     pitch = max(1, round(compactness * UNIT))
     if str(device).startswith("cuda"):

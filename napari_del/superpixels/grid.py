@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from napari_del.errors import ImageError, ParameterError
+from napari_del.errors import ParameterError
 
 __all__ = ["MAX_STEP", "MIN_STEP", "Grid", "check_step"]
 
@@ -43,15 +43,6 @@ class Grid:
     shape: tuple[int, int]
     step: int
 
-    def __post_init__(self) -> None:
-        # A superpixel without a grid id is numbered after its first pixel, so that ids go up
-        # to the number of cells plus the number of pixels.
-        if self.n_cells + self.shape[0] * self.shape[1] >= 2**31 - 1:
-            raise ImageError(
-                f"image has {self.shape[0]} x {self.shape[1]} pixels; expected fewer than "
-                f"{2**31 - 1 - self.n_cells} in one piece: crop it or reduce its resolution"
-            )
-
     @property
     def rows(self) -> int:
         """Number of rows of cells."""
@@ -66,3 +57,12 @@ class Grid:
     def n_cells(self) -> int:
         """Number of cells, which is the highest id of a cell."""
         return self.rows * self.columns
+
+    @property
+    def largest_id(self) -> int:
+        """Highest id that a superpixel can have.
+
+        A superpixel that is not of a grid cell is numbered after its first pixel, so that ids
+        go up to the number of cells plus the number of pixels.
+        """
+        return self.n_cells + self.shape[0] * self.shape[1]
