@@ -1,0 +1,176 @@
+"""Tasks of a tiled run that put the tables of all blocks together, a band of rows at a time.
+
+What blocks and windows counted are sums of integers, so the order in which they are added up
+does not matter. Everything else is computed once, from the sums, by the functions that serve
+images in memory.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_del.contrast import color_moments
+from napari_del.embedding import EMBEDDING_SCALE, MEAN_COLOR_SCALE, mean_embedding
+from napari_del.errors import StoreError
+from napari_del.graph import dissimilarity
+from napari_del.tiles.job import Job
+from napari_del.tiles.plan import Band
+
+__all__ = ["edges", "nodes"]
+
+
+class _Sums:
+    """Sums by key, of parts that come one after another."""
+
+    def __init__(self) -> None:
+        self._keys: list[NDArray[np.int64]] = []
+        self._values: list[NDArray[np.integer]] = []
+
+    def add(self, keys: NDArray[np.int64], values: NDArray[np.integer]) -> None:
+        self._keys.append(keys)
+        self._values.append(values)
+
+    def total(self, like: NDArray[np.integer]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Keys in ascending order, and the sum of each; `like` tells the shape of values."""
+        if not any(keys.size for keys in self._keys):
+            return np.empty(0, np.int64), np.empty((0, *like.shape[1:]), np.int64)
+        keys = np.concatenate(self._keys)
+        order = np.argsort(keys, kind="stable")
+        keys = keys[order]
+        first = np.flatnonzero(np.diff(keys, prepend=keys[0] - 1))
+        values = np.concatenate(self._values)[order]
+        return keys[first], np.add.reduceat(values, first, axis=0, dtype=np.int64)
+
+
+def nodes(job: Job, key: str) -> None:
+    """Write the rows of a band: ids, sizes, mean embeddings and colours of superpixels."""
+    plan, store = job.plan, job.store
+    band = plan.band_of(key)
+    sizes, sums, squares, embedded = _Sums(), _Sums(), _Sums(), _Sums()
+    for block in plan.blocks_in(band):
+        part = _part(job, "superpixels", block, band)
+        for found, name in ((sizes, "sizes"), (sums, "sums"), (squares, "squares")):
+            found.add(part[0], store.read_rows("superpixels", block, name, *part[1]))
+    for window in plan.windows_in(band):
+        part = _part(job, "embedding", window, band)
+        embedded.add(part[0], store.read_rows("embedding", window, "sums", *part[1]))
+    ids, size = sizes.total(np.empty(0, np.int64))
+    color = sums.total(np.empty((0, job.source.n_channels), np.int64))[1]
+    table: dict[str, NDArray[np.generic]] = {"ids": ids.astype(plan.ids_dtype), "sizes": size}
+    if plan.has_network:
+        total = embedded.total(np.empty((0, job.info.embedding_dim), np.int64))[1]
+        table["embeddings"] = mean_embedding(total, EMBEDDING_SCALE, size)
+    else:
+        table["embeddings"] = mean_embedding(color, MEAN_COLOR_SCALE, size)
+    if job.info.has_boundary:
+        square = squares.total(np.empty((0, job.source.n_channels), np.int64))[1]
+        table["colors"], table["color_squares"] = color_moments(color, square, size)
+    store.write_table("nodes", key, table)
+
+
+def _part(job: Job, stage: str, key: str, band: Band) -> tuple[NDArray[np.int64], tuple[int, int]]:
+    """Ids of a band in one of the tables, and their rows there."""
+    ids = job.store.read_table(stage, key, ["ids"])["ids"]
+    start, stop = np.searchsorted(ids, [band.first, band.stop]).tolist()
+    return ids[start:stop], (start, stop)
+
+
+def edges(job: Job, key: str) -> None:
+    """Write the edges of a band: those whose first superpixel is one of its rows."""
+    plan, store = job.plan, job.store
+    band = plan.band_of(key)
+    parts = [_edges(job, "superpixels", block, band, "lengths") for block in plan.blocks_in(band)]
+    borders = [
+        _edges(job, "embedding", window, band, "boundary_sums")
+        for window in (plan.windows_in(band) if job.info.has_boundary else [])
+    ]
+    rows = _Rows(job, int(key), parts)
+    lengths, boundary = _Sums(), _Sums()
+    for pairs, values in parts:
+        lengths.add(rows.key(pairs), values)
+    for pairs, values in borders:
+        boundary.add(rows.key(pairs), values)
+    keys, length = lengths.total(np.empty(0, np.int64))
+    found = np.stack([keys >> 32, keys & 0xFFFFFFFF], axis=1).astype(np.int32)
+    table: dict[str, NDArray[np.generic]] = {
+        "edges": found,
+        "lengths": length,
+        "dissimilarity": rows.dissimilarity(found),
+    }
+    if job.info.has_boundary:
+        known, total = boundary.total(np.empty(0, np.int64))
+        sums = np.zeros(keys.size, np.int64)
+        sums[np.searchsorted(keys, known)] = total
+        table["boundary_sums"] = sums
+    store.write_table("edges", key, table)
+
+
+def _edges(
+    job: Job, stage: str, key: str, band: Band, name: str
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Edges of a band in one of the tables, shape (k, 2), and the values of a column there."""
+    pairs = job.store.read_table(stage, key, ["edges"])["edges"]
+    start, stop = np.searchsorted(pairs[:, 0], [band.first, band.stop]).tolist()
+    return pairs[start:stop], job.store.read_rows(stage, key, name, start, stop)
+
+
+class _Rows:
+    """Rows of the superpixels that the edges of a band have at their ends.
+
+    Second ends may be rows of later bands, few of which are looked at.
+    """
+
+    def __init__(
+        self, job: Job, band: int, parts: list[tuple[NDArray[np.int64], NDArray[np.int64]]]
+    ) -> None:
+        plan = job.plan
+        last = len(plan.band_keys) - 1
+        # Superpixels of no cell are the last band; all others come soon after their neighbours.
+        highest = max(
+            (
+                int(cells.max())
+                for pairs, _ in parts
+                if (cells := pairs[:, 1][pairs[:, 1] <= plan.grid.n_cells]).size
+            ),
+            default=0,
+        )
+        near = range(band, plan.band_of_id(highest) + 1 if highest else band)
+        self._bands = sorted({band, *near, last})
+        self._job = job
+        ids = [job.store.read_table("nodes", str(b), ["ids"])["ids"] for b in self._bands]
+        self._counts = [part.size for part in ids]
+        self._ids = np.concatenate(ids).astype(np.int64)
+        counts = job.store.row_counts("nodes", "ids", plan.band_keys)
+        starts = np.concatenate([[0], np.cumsum(counts)])
+        if starts[-1] >= 2**31:
+            raise StoreError(
+                f"the image has {starts[-1]} superpixels; expected fewer than 2**31: choose a "
+                "larger step"
+            )
+        self._rows = np.concatenate([np.arange(starts[b], starts[b + 1]) for b in self._bands])
+
+    def key(self, pairs: NDArray[np.int64]) -> NDArray[np.int64]:
+        """One number for each pair of ids, ascending as pairs of rows do."""
+        u, v = self._rows[np.searchsorted(self._ids, pairs)].T
+        return (u << 32) | v
+
+    def dissimilarity(self, pairs: NDArray[np.int32]) -> NDArray[np.uint32]:
+        """Of pairs of rows, shape (k, 2)."""
+        places = np.searchsorted(self._rows, pairs)
+        used, local = np.unique(places, return_inverse=True)
+        return dissimilarity(local.reshape(-1, 2).astype(np.int32), self._embeddings(used))
+
+    def _embeddings(self, places: NDArray[np.intp]) -> NDArray[np.float32]:
+        found = [np.empty((0, 1), np.float32)]
+        first = 0
+        for key, count in zip(self._bands, self._counts, strict=True):
+            own = places[(places >= first) & (places < first + count)] - first
+            first += count
+            if own.size:
+                start = int(own[0])
+                table = self._job.store.read_rows(
+                    "nodes", str(key), "embeddings", start, int(own[-1]) + 1
+                )
+                found.append(table[own - start])
+        return np.concatenate(found[1:] or found)
