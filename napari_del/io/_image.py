@@ -8,7 +8,10 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["GeoTag", "Image", "ImageMetadata"]
+from napari_del._mapped import Mapped
+from napari_del.io._nodata import combine, valid_pixels
+
+__all__ = ["GeoTag", "Image", "ImageMetadata", "OpenImage"]
 
 
 @dataclass(frozen=True)
@@ -78,3 +81,39 @@ class Image:
     data: npt.NDArray[Any]
     mask: npt.NDArray[np.bool_] | None = None
     metadata: ImageMetadata = field(default_factory=ImageMetadata)
+
+
+@dataclass(frozen=True)
+class OpenImage:
+    """An image in a file, of which parts are read when they are asked for.
+
+    Attributes
+    ----------
+    data : array
+        Pixels, (Y, X) or (Y, X, C), with shape, dtype and slicing. It pickles by the name of
+        its file, except for pictures, which are in memory.
+    mask : array or None
+        Shape (Y, X), True where there is image, with shape and slicing. None where the file
+        has none.
+    nodata : float or None
+        Pixels that have this value in every channel are excluded beside those of the mask.
+    metadata : ImageMetadata
+        Geometry, to be handed to `write_labels`.
+    """
+
+    data: Any
+    mask: Any = None
+    nodata: float | None = None
+    metadata: ImageMetadata = field(default_factory=ImageMetadata)
+
+    def load(self) -> Image:
+        """Read all of it into memory."""
+        # Kernels and tensors take arrays in the byte order of the machine.
+        native = self.data.dtype.newbyteorder("=")
+        data = np.ascontiguousarray(np.asarray(self.data), dtype=native)
+        if Mapped.of(data) is not None:
+            data = data.copy()
+        mask = None if self.mask is None else np.asarray(self.mask)
+        if self.nodata is not None:
+            mask = combine(mask, valid_pixels(data, self.nodata))
+        return Image(data, combine(mask, None), self.metadata)

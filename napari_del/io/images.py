@@ -1,73 +1,18 @@
-"""Read one two-dimensional image from a file."""
+"""Read one two-dimensional image from a file into memory."""
 
 from __future__ import annotations
 
 import os
-import stat
 from collections.abc import Mapping
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
-from napari_del.errors import NapariDelError, ReadError
 from napari_del.io._image import GeoTag, Image, ImageMetadata
-from napari_del.io._pictures import read_picture
-from napari_del.io._tiff import read_tiff
+from napari_del.io._planes import nonzero
+from napari_del.io.lazy import open_image, reading
 
-__all__ = [
-    "PICTURE_SUFFIXES",
-    "TIFF_SUFFIXES",
-    "GeoTag",
-    "Image",
-    "ImageMetadata",
-    "check_input",
-    "read_image",
-    "read_mask",
-]
-
-TIFF_SUFFIXES = (".tif", ".tiff", ".gtif", ".btf", ".tf8", ".svs", ".ndpi", ".scn", ".lsm")
-"""Suffixes of the formats read by tifffile."""
-
-PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg")
-"""Suffixes of the formats read by Pillow."""
-
-
-def check_input(path: str | os.PathLike[str]) -> Path:
-    """Check what can be told about an image file without reading it.
-
-    Parameters
-    ----------
-    path : path-like
-        File to be read later.
-
-    Returns
-    -------
-    Path
-        The path.
-
-    Raises
-    ------
-    ReadError
-        If there is no such file, it is empty, or its suffix is not one that is read.
-    """
-    path = Path(path)
-    try:
-        status = path.stat()
-    except FileNotFoundError:
-        raise ReadError(f"{path} does not exist; expected an image file") from None
-    except OSError as error:
-        raise ReadError(f"{path} cannot be read: {error.strerror}") from error
-    if stat.S_ISDIR(status.st_mode):
-        raise ReadError(f"{path} is a directory; expected an image file")
-    known = TIFF_SUFFIXES + PICTURE_SUFFIXES
-    if path.suffix.lower() not in known:
-        raise ReadError(
-            f"{path} has suffix {path.suffix!r}; images are read from {', '.join(known)}"
-        )
-    if status.st_size == 0:
-        raise ReadError(f"{path} is empty; expected an image file")
-    return path
+__all__ = ["GeoTag", "Image", "ImageMetadata", "read_image", "read_mask"]
 
 
 def read_image(
@@ -77,7 +22,7 @@ def read_image(
     select: Mapping[str, int] | None = None,
     nodata: float | None = None,
 ) -> Image:
-    """Read an image from a TIFF, PNG or JPEG file.
+    """Read an image from a TIFF, PNG, JPEG, zarr or .npy file into memory.
 
     Channels come last whatever their place in the file, axes of length 1 are dropped, and
     palettes become RGB. Pixels that the file declares to be empty are excluded by the mask:
@@ -88,12 +33,12 @@ def read_image(
     Parameters
     ----------
     path : path-like
-        File to read; see `TIFF_SUFFIXES` and `PICTURE_SUFFIXES`.
+        File to read; see `napari_del.io.open_image`, which reads the same formats by parts.
     series : int
-        Which of the images of a TIFF file to read, counted from 0.
+        Which of the images of a file to read, counted from 0.
     select : mapping of str to int, optional
-        Position to read along each axis of a TIFF stack that is neither Y, X nor channel,
-        such as ``{"Z": 3, "T": 0}``.
+        Position to read along each axis of a stack that is neither Y, X nor channel, such as
+        ``{"Z": 3, "T": 0}``.
     nodata : float, optional
         Exclude pixels that have this value in every channel, in place of the value that the
         file declares.
@@ -118,22 +63,8 @@ def read_image(
     ...     read_image(folder + "/cells.tif").data.shape
     (20, 30, 3)
     """
-    path = check_input(path)
-    try:
-        if path.suffix.lower() in TIFF_SUFFIXES:
-            return read_tiff(path, series=series, select=dict(select or {}), nodata=nodata)
-        if series or select:
-            raise ReadError(f"{path} holds a single plane; series and select are for TIFF files")
-        return read_picture(path, nodata=nodata)
-    except NapariDelError:
-        raise
-    except MemoryError as error:
-        raise ReadError(f"{path} does not fit in memory") from error
-    except Exception as error:  # decoders raise whatever they like on damaged files
-        text = " ".join(str(error).split()) or type(error).__name__
-        if "imagecodecs" in text:
-            text += "; pip install imagecodecs"
-        raise ReadError(f"{path} cannot be read: {text}") from error
+    with reading(path):
+        return open_image(path, series=series, select=select, nodata=nodata, whole=True).load()
 
 
 def read_mask(path: str | os.PathLike[str]) -> npt.NDArray[np.bool_]:
@@ -155,6 +86,5 @@ def read_mask(path: str | os.PathLike[str]) -> npt.NDArray[np.bool_]:
         As `read_image`.
     """
     image = read_image(path)
-    channels = image.data if image.data.ndim == 3 else image.data[..., np.newaxis]
-    mask: npt.NDArray[np.bool_] = np.any(channels != 0, axis=-1)
+    mask = nonzero(image.data)
     return mask if image.mask is None else mask & image.mask

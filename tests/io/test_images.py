@@ -264,13 +264,13 @@ def test_no_image(tmp_path: Path) -> None:
     (tmp_path / "empty.tif").touch()
     (tmp_path / "text.tif").write_text("this is no TIFF\nat all\n")
     (tmp_path / "text.png").write_text("this is no PNG")
-    (tmp_path / "data.npy").write_bytes(b"something")
+    (tmp_path / "data.xyz").write_bytes(b"something")
     (tmp_path / "folder.tif").mkdir()
     assert_refused(tmp_path / "missing.tif", "does not exist")
     assert_refused(tmp_path / "empty.tif", "is empty")
     assert_refused(tmp_path / "text.tif", "cannot be read: not a TIFF")
     assert_refused(tmp_path / "text.png", "cannot be read")
-    assert_refused(tmp_path / "data.npy", r"suffix '.npy'; images are read from .tif")
+    assert_refused(tmp_path / "data.xyz", r"suffix '.xyz'; images are read from .tif")
     assert_refused(tmp_path / "folder.tif", "is a directory")
 
 
