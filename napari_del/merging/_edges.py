@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from napari_del.errors import ParameterError
 
-__all__ = ["checked_graph", "checked_order", "edge_order"]
+__all__ = ["checked_graph", "checked_lengths", "checked_order", "edge_order"]
 
 
 def edge_order(weights: ArrayLike) -> NDArray[np.int64]:
@@ -83,6 +83,27 @@ def checked_order(order: ArrayLike | None, weights: NDArray[np.uint32]) -> NDArr
             f"expected int64 {weights.shape} from edge_order(weights)"
         )
     return np.ascontiguousarray(given)
+
+
+def checked_lengths(lengths: ArrayLike, weights: NDArray[np.uint32]) -> NDArray[np.int32]:
+    """Border lengths in the type that the kernels take, if there are as many as weights.
+
+    Raises
+    ------
+    ParameterError
+        If shape or dtype do not fit, or a length is below 1 or not below 2**31.
+    """
+    border = np.asarray(lengths)
+    if border.shape != weights.shape or border.dtype.kind not in "iu":
+        raise ParameterError(
+            f"border lengths have shape {border.shape} and dtype {border.dtype}; "
+            f"expected int64 {weights.shape}"
+        )
+    if border.size and border.min() < 1:
+        raise ParameterError(f"a border length is {border.min()}; expected at least 1")
+    if border.size and border.max() >= 2**31:
+        raise ParameterError(f"a border length is {border.max()}; expected less than 2**31")
+    return np.ascontiguousarray(border, dtype=np.int32)
 
 
 def _checked_weights(weights: ArrayLike) -> NDArray[np.uint32]:

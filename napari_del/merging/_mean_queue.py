@@ -12,19 +12,20 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-__all__ = ["QUOTIENT", "less", "new_keys", "pop", "push", "set_key", "sift_down"]
+__all__ = ["QUOTIENT", "first", "less", "pop", "push", "set_key", "set_keys", "sift_down"]
 
 # Columns of the keys, uint32 (m, 4): the fraction, and the smallest original edge.
 QUOTIENT, REMAINDER, LENGTH, ORIGINAL = 0, 1, 2, 3
 
 
 @njit(nogil=True, cache=True)
-def new_keys(weights: NDArray[np.uint32]) -> NDArray[np.uint32]:
-    """The keys of original edges, whose means are whole numbers."""
-    keys = np.empty((weights.size, 4), np.uint32)
-    for e in range(weights.size):
-        set_key(keys, e, np.int64(weights[e]), 1, e)
-    return keys
+def set_keys(keys: NDArray[np.uint32], quotients: NDArray[np.uint32]) -> None:
+    """Set the keys of edges whose means are whole numbers."""
+    for e in range(quotients.size):
+        keys[e, QUOTIENT] = quotients[e]
+        keys[e, REMAINDER] = 0
+        keys[e, LENGTH] = 1
+        keys[e, ORIGINAL] = e
 
 
 @njit(nogil=True, cache=True)
@@ -48,46 +49,72 @@ def less(keys: NDArray[np.uint32], e: int, f: int) -> bool:
     return bool(keys[e, ORIGINAL] < keys[f, ORIGINAL])
 
 
+# The heap is an array of uint64: an edge, with its quotient in the upper half, so that nearly all
+# comparisons need nothing but the heap. Every entry has four below it, side by side in memory.
+_EDGE = np.uint64(0xFFFFFFFF)
+
+
 @njit(nogil=True, cache=True)
-def push(heap: NDArray[np.int32], length: int, keys: NDArray[np.uint32], e: int) -> int:
+def _entry(keys: NDArray[np.uint32], e: int) -> np.uint64:
+    return (np.uint64(keys[e, QUOTIENT]) << np.uint64(32)) | np.uint64(e)
+
+
+@njit(nogil=True, cache=True)
+def _before(keys: NDArray[np.uint32], a: np.uint64, b: np.uint64) -> bool:
+    if a >> np.uint64(32) != b >> np.uint64(32):
+        return bool(a < b)
+    return bool(less(keys, np.int64(a & _EDGE), np.int64(b & _EDGE)))
+
+
+@njit(nogil=True, cache=True)
+def first(heap: NDArray[np.uint64]) -> int:
+    """The first edge of a heap."""
+    return int(np.int64(heap[0] & _EDGE))
+
+
+@njit(nogil=True, cache=True)
+def push(heap: NDArray[np.uint64], length: int, keys: NDArray[np.uint32], e: int) -> int:
     """Put edge `e` into a heap of `length` edges; returns the steps taken."""
     steps = 1
     i = length
+    entry = _entry(keys, e)
     while i > 0:
-        up = (i - 1) // 2
-        if not less(keys, e, heap[up]):
+        up = (i - 1) >> 2
+        if not _before(keys, entry, heap[up]):
             break
         heap[i] = heap[up]
         i = up
         steps += 1
-    heap[i] = e
+    heap[i] = entry
     return steps
 
 
 @njit(nogil=True, cache=True)
-def sift_down(heap: NDArray[np.int32], length: int, keys: NDArray[np.uint32], e: int) -> int:
+def sift_down(heap: NDArray[np.uint64], length: int, keys: NDArray[np.uint32], e: int) -> int:
     """Put edge `e` in place of the first edge of a heap; returns the steps taken."""
     steps = 1
     i = 0
+    entry = _entry(keys, e)
     while True:
-        down = 2 * i + 1
-        if down >= length:
+        least = 4 * i + 1
+        if least >= length:
             break
-        if down + 1 < length and less(keys, heap[down + 1], heap[down]):
-            down += 1
-        if not less(keys, heap[down], e):
+        for down in range(least + 1, min(least + 4, length)):
+            if _before(keys, heap[down], heap[least]):
+                least = down
+            steps += 1
+        if not _before(keys, heap[least], entry):
             break
-        heap[i] = heap[down]
-        i = down
-        steps += 1
-    heap[i] = e
+        heap[i] = heap[least]
+        i = least
+    heap[i] = entry
     return steps
 
 
 @njit(nogil=True, cache=True)
-def pop(heap: NDArray[np.int32], length: int, keys: NDArray[np.uint32]) -> int:
+def pop(heap: NDArray[np.uint64], length: int, keys: NDArray[np.uint32]) -> int:
     """Take the first edge out of a heap of `length` edges; returns the steps taken."""
     if length == 1:
         return 1
-    steps: int = sift_down(heap, length - 1, keys, heap[length - 1])
+    steps: int = sift_down(heap, length - 1, keys, np.int64(heap[length - 1] & _EDGE))
     return steps

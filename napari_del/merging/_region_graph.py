@@ -1,10 +1,11 @@
 """A region adjacency graph whose regions can be merged, for use inside kernels.
 
-Every region holds a doubly linked list of half edges; half edges ``2 * e`` and ``2 * e + 1`` are
-the two ends of edge `e`. Merging re-hangs the list of the region with fewer neighbours, so that
-a background region that touches everything costs no more than its small partner, and a table
-from pairs of regions to edges finds the neighbours that both have. All merges of a graph with m
-edges take O(m log m) steps together.
+Every region holds a linked list of half edges; half edges ``2 * e`` and ``2 * e + 1`` are the two
+ends of edge `e`. Merging re-hangs the list of the region with fewer neighbours, so that a
+background region that touches everything costs no more than its small partner, and a table
+from pairs of regions to edges finds the neighbours that both have. An edge that goes is only
+marked; its ends stay in their lists until these are re-hung the next time, once each. All merges
+of a graph with m edges take O(m log m) steps together.
 """
 
 from __future__ import annotations
@@ -17,22 +18,22 @@ __all__ = [
     "DEGREE",
     "FIRST",
     "FOLLOWING",
+    "GONE",
     "REGION",
+    "drop",
+    "fill_table",
     "hang",
+    "hang_all",
     "look_up",
-    "new_graph",
-    "new_table",
-    "slot_of",
-    "unhang",
+    "table_size",
 ]
 
 NONE = -1
+GONE = -1
 
-# The lists are two arrays. `half`, int32 (2m, 4), has a row for each half edge: its region, or
-# -1 if the edge is gone, and the half edges that follow and precede it in the list of that
-# region. Rows are read at random and one at a time, so they are kept together and aligned by a
-# fourth column.
-REGION, FOLLOWING, PRECEDING = 0, 1, 2
+# The lists are two arrays. `half`, int32 (2m, 2), has a row for each half edge: its region, or
+# GONE if the edge is gone, and the half edge that follows it in the list of that region.
+REGION, FOLLOWING = 0, 1
 # `lists`, int32 (n, 2), has a row for each region: its first half edge and number of neighbours.
 # (Named tuples of arrays would be easier to read, but numba counts references whenever a field
 # is read, and that takes longer than what is done with the field here.)
@@ -40,44 +41,32 @@ FIRST, DEGREE = 0, 1
 
 
 @njit(nogil=True, cache=True)
-def new_graph(edges: NDArray[np.int32], n: int) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
-    """`half` and `lists` of `n` single nodes."""
-    half = np.full((2 * edges.shape[0], 4), NONE, np.int32)
-    lists = np.empty((n, 2), np.int32)
-    for i in range(n):
+def hang_all(edges: NDArray[np.int32], half: NDArray[np.int32], lists: NDArray[np.int32]) -> None:
+    """Fill `half` and `lists` for single nodes."""
+    for i in range(lists.shape[0]):
         lists[i, FIRST] = NONE
         lists[i, DEGREE] = 0
     for e in range(edges.shape[0]):
-        hang(half, lists, 2 * e, edges[e, 0])
-        hang(half, lists, 2 * e + 1, edges[e, 1])
-    return half, lists
+        for side in range(2):
+            hang(half, lists, 2 * e + side, edges[e, side])
+            lists[edges[e, side], DEGREE] += 1
 
 
 @njit(nogil=True, cache=True)
 def hang(half: NDArray[np.int32], lists: NDArray[np.int32], h: int, region: int) -> None:
-    """Put half edge `h` into the list of `region`."""
-    head = lists[region, FIRST]
+    """Put half edge `h`, which is in no list, into the list of `region`."""
     half[h, REGION] = region
-    half[h, FOLLOWING] = head
-    half[h, PRECEDING] = NONE
-    if head != NONE:
-        half[head, PRECEDING] = h
+    half[h, FOLLOWING] = lists[region, FIRST]
     lists[region, FIRST] = h
-    lists[region, DEGREE] += 1
 
 
 @njit(nogil=True, cache=True)
-def unhang(half: NDArray[np.int32], lists: NDArray[np.int32], h: int) -> None:
-    """Take half edge `h` out of the list of its region."""
-    region, before, after = half[h, REGION], half[h, PRECEDING], half[h, FOLLOWING]
-    if before == NONE:
-        lists[region, FIRST] = after
-    else:
-        half[before, FOLLOWING] = after
-    if after != NONE:
-        half[after, PRECEDING] = before
-    lists[region, DEGREE] -= 1
-    half[h, REGION] = NONE
+def drop(half: NDArray[np.int32], lists: NDArray[np.int32], e: int) -> None:
+    """Mark edge `e` as gone, and count it no longer."""
+    lists[half[2 * e, REGION], DEGREE] -= 1
+    lists[half[2 * e + 1, REGION], DEGREE] -= 1
+    half[2 * e, REGION] = GONE
+    half[2 * e + 1, REGION] = GONE
 
 
 # The table is a hash table with open addressing that holds edge numbers; the key of an entry is
@@ -85,15 +74,21 @@ def unhang(half: NDArray[np.int32], lists: NDArray[np.int32], h: int) -> None:
 # moved matches no pair or its new pair, and both are right, so nothing is ever deleted.
 
 
+def table_size(n_edges: int) -> int:
+    """Number of slots, a power of two, of which so many edges fill at most half."""
+    return int(max(16, 1 << (2 * n_edges - 1).bit_length()))
+
+
 @njit(nogil=True, cache=True)
-def new_table(half: NDArray[np.int32], n_live: int) -> NDArray[np.int32]:
-    """A table of the edges that are left, `n_live` of them, at most half full."""
+def fill_table(half: NDArray[np.int32], slots: NDArray[np.int32], n_live: int) -> NDArray[np.int32]:
+    """A table of the edges that are left, `n_live` of them, in as few of the slots as will do."""
     size = 16
     while size < 2 * n_live:
         size *= 2
-    table = np.full(size, NONE, np.int32)
+    table = slots[:size]
+    table[:] = NONE
     for e in range(half.shape[0] // 2):
-        if half[2 * e, REGION] != NONE:
+        if half[2 * e, REGION] != GONE:
             a, b = half[2 * e, REGION], half[2 * e + 1, REGION]
             slot = slot_of(table, a, b)
             while table[slot] != NONE:

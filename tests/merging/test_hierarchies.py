@@ -170,7 +170,7 @@ def test_edge_order_is_by_weight_then_number(graph):
 def steps_of(edges, n, weights):
     parent = np.arange(n, dtype=np.int32)
     height = np.full(n, 2**32 - 1, np.uint32)
-    lengths = np.ones(len(edges), np.int64)
+    lengths = np.ones(len(edges), np.int32)
     return _merge(edges, weights, lengths, edge_order(weights), parent, height)
 
 
