@@ -23,7 +23,7 @@ from napari_del.merging._union_find import find, wins
 from napari_del.merging.fixed_point import ONE
 from napari_del.merging.hierarchy import Hierarchy
 
-__all__ = ["spanning_forest"]
+__all__ = ["merge_edges", "spanning_forest"]
 
 
 def spanning_forest(
@@ -65,30 +65,75 @@ def spanning_forest(
     pairs, w, count = checked_graph(edges, weights, n)
     parent = np.arange(count, dtype=np.int32)
     height = np.full(count, ONE, dtype=np.uint32)
-    _kruskal(pairs, w, checked_order(order, w), parent, height)
+    merge_edges(
+        pairs,
+        w,
+        checked_order(order, w),
+        np.arange(count, dtype=np.int32),
+        np.ones(count, np.int32),
+        np.zeros(count, np.bool_),
+        parent,
+        height,
+    )
     return Hierarchy(parent, height)
 
 
 @njit(nogil=True, cache=True)
-def _kruskal(
+def merge_edges(
     edges: NDArray[np.int32],
     weights: NDArray[np.uint32],
     order: NDArray[np.int64],
+    row: NDArray[np.int32],
+    size: NDArray[np.int32],
+    blocked: NDArray[np.bool_],
     parent: NDArray[np.int32],
     height: NDArray[np.uint32],
-) -> None:
+) -> NDArray[np.bool_]:
+    """Merge along the edges of a whole graph, or of one that is a part of another.
+
+    In a part, some nodes are blocked from the start: what lies outside, whose other edges are
+    not known here. An edge with a blocked end blocks the other end too, and is left, unless a
+    path of smaller edges connects both ends: then it has no place in the forest of the whole
+    graph either.
+
+    Parameters
+    ----------
+    edges : int32 (m, 2)
+        Nodes at both ends.
+    weights : uint32 (m,)
+    order : int64 (m,)
+        Edges in the order of merging.
+    row, size : int32 (n,)
+        Row in the whole graph that stands for each node, and its number of rows; the size of
+        the nodes that go on is updated.
+    blocked : bool (n,)
+        Nodes that must not merge; updated.
+    parent, height : int32, uint32 (rows,)
+        The hierarchy of the whole graph; updated in the rows that are attached.
+
+    Returns
+    -------
+    bool (m,)
+        Edges that are left.
+    """
+    left = np.zeros(weights.size, np.bool_)
     # Path compression makes the search for roots fast and would destroy the hierarchy: the
-    # search has its own copy of the tree.
-    short_cut = parent.copy()
-    size = np.ones(parent.size, np.int32)
+    # search has a tree of its own. The root of a region is the node of the row that stands for
+    # it; blocked regions that edges connect are one set here and keep their sizes.
+    short_cut = np.arange(row.size).astype(np.int32)
     for e in order:
         a = find(short_cut, edges[e, 0])
         b = find(short_cut, edges[e, 1])
         if a == b:
             continue
-        if not wins(a, size[a], b, size[b]):
+        if blocked[a] or blocked[b]:
+            blocked[a] = blocked[b] = left[e] = True
+            short_cut[b] = a
+            continue
+        if not wins(row[a], size[a], row[b], size[b]):
             a, b = b, a
         size[a] += size[b]
         short_cut[b] = a
-        parent[b] = a
-        height[b] = weights[e]
+        parent[row[b]] = row[a]
+        height[row[b]] = weights[e]
+    return left

@@ -1,0 +1,196 @@
+"""What is left to merge in a part of a graph, and the borders between parts.
+
+A part begins as the superpixels of some rows. What is left of it after merging is a smaller
+graph of regions. The edges between parts stay as they were given, from superpixel to superpixel:
+the hierarchy so far tells which regions they connect by now, on either side.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_del.merging._mean_merging import LONGEST, border_too_long
+from napari_del.merging._union_find import roots
+
+__all__ = ["Edges", "Graph", "combine_means", "join", "remaining"]
+
+
+class Edges(NamedTuple):
+    """Edges of a graph, or between two parts.
+
+    Attributes
+    ----------
+    ends : ndarray of int32, shape (m, 2)
+        Nodes of a graph, or rows of the whole.
+    total : ndarray of int64, shape (m,)
+        Sum of weight times length along the border.
+    length : ndarray of int32, shape (m,)
+        Length of the border.
+    number : ndarray of int64, shape (m,)
+        The smallest of the original edges that make up the border, as numbered in the whole.
+    """
+
+    ends: NDArray[np.int32]
+    total: NDArray[np.int64]
+    length: NDArray[np.int32]
+    number: NDArray[np.int64]
+
+    @property
+    def floors(self) -> NDArray[np.uint32]:
+        """Mean weights, rounded down, uint32 (m,)."""
+        return (self.total // self.length).astype(np.uint32)
+
+    def take(self, which: NDArray[np.bool_] | NDArray[np.intp]) -> Edges:
+        """Some of the edges, by mask or by index."""
+        return Edges(self.ends[which], self.total[which], self.length[which], self.number[which])
+
+
+class Graph(NamedTuple):
+    """Regions of some parts and the edges between them.
+
+    Attributes
+    ----------
+    rows : ndarray of int32, shape (n,)
+        Rows that stand for the regions, ascending; then, in no order, those of regions that lie
+        outside of the parts.
+    sizes : ndarray of int32, shape (n,)
+        Number of rows of each region; not known (0) outside.
+    n_inside : int
+        Number of regions that are not outside.
+    edges : Edges
+        Their ends are indices into `rows`.
+    """
+
+    rows: NDArray[np.int32]
+    sizes: NDArray[np.int32]
+    n_inside: int
+    edges: Edges
+
+    @property
+    def outside(self) -> NDArray[np.bool_]:
+        """Which regions lie outside, bool (n,)."""
+        return np.arange(self.rows.size) >= self.n_inside
+
+
+def join(
+    graphs: Sequence[Graph],
+    borders: Sequence[Edges],
+    parent: NDArray[np.int32],
+    combine: Callable[[Edges], Edges],
+) -> Graph:
+    """Put what is left of some parts together, with what their borders connect them to.
+
+    Parameters
+    ----------
+    graphs : sequence of Graph
+        Without regions outside; at least one.
+    borders : sequence of Edges
+        Edges between the parts, and from them to other parts; their ends are rows.
+    parent : int32 (rows,)
+        The hierarchy so far. Other threads may go on merging outside of these parts: a region
+        there is taken as it was at some time since, which is a part of what it is now.
+    combine : callable
+        Makes one edge of those that have come to connect the same two regions.
+
+    Returns
+    -------
+    Graph
+        Its edges are in ascending order of their numbers.
+    """
+    inside = np.concatenate([graph.rows for graph in graphs])
+    sizes = np.concatenate([graph.sizes for graph in graphs])
+    n_inside = inside.size
+    ascending = np.argsort(inside, kind="stable")
+    inside, sizes = inside[ascending], sizes[ascending]
+    rank = np.empty(n_inside, np.int32)
+    rank[ascending] = np.arange(n_inside, dtype=np.int32)
+    outside = inside[:0]
+    tables, first = [], 0
+    for graph in graphs:
+        tables.append(graph.edges._replace(ends=rank[graph.edges.ends + np.int32(first)]))
+        first += graph.rows.size
+    if borders:
+        crossing = Edges(*map(np.concatenate, zip(*borders, strict=True)))
+        ends = roots(parent, crossing.ends.ravel())
+        node = np.searchsorted(inside, ends)
+        is_outside = node == n_inside
+        is_outside[~is_outside] = inside[node[~is_outside]] != ends[~is_outside]
+        outside, index = np.unique(ends[is_outside], return_inverse=True)
+        node[is_outside] = n_inside + index
+        tables.append(combine(crossing._replace(ends=node.astype(np.int32).reshape(-1, 2))))
+    edges = tables[0]
+    if len(tables) > 1:
+        edges = Edges(*map(np.concatenate, zip(*tables, strict=True)))
+    if np.any(edges.number[1:] < edges.number[:-1]):
+        edges = edges.take(np.argsort(edges.number, kind="stable"))
+    rows = np.concatenate([inside, outside])
+    sizes = np.concatenate([sizes, np.zeros_like(outside)])
+    return Graph(rows, sizes, n_inside, edges)
+
+
+def combine_means(edges: Edges) -> Edges:
+    """One edge of all between the same two nodes: that of their common border.
+
+    Parameters
+    ----------
+    edges : Edges
+        Each pair of nodes any number of times, either way round.
+
+    Returns
+    -------
+    Edges
+        Each pair once.
+
+    Raises
+    ------
+    ParameterError
+        If a border is longer than LONGEST.
+    """
+    low, high = edges.ends.min(axis=1), edges.ends.max(axis=1)
+    key = (low.astype(np.int64) << 32) | high
+    order = np.argsort(key, kind="stable")
+    key = key[order]
+    first = np.flatnonzero(np.diff(key, prepend=-1))
+    if first.size == key.size:
+        return edges
+    # Sums of lengths are checked first: where they fit, so do the totals.
+    length = np.add.reduceat(edges.length[order], first, dtype=np.int64)
+    if length.max() > LONGEST:
+        raise border_too_long()
+    return Edges(
+        edges.ends[order[first]],
+        np.add.reduceat(edges.total[order], first),
+        length.astype(np.int32),
+        np.minimum.reduceat(edges.number[order], first),
+    )
+
+
+def remaining(graph: Graph, edges: Edges) -> Graph:
+    """The graph of the regions that still have an edge, after merging.
+
+    Parameters
+    ----------
+    graph : Graph
+        With `rows` and `sizes` as they are after merging.
+    edges : Edges
+        Edges that are left, with the nodes that they connect by now.
+
+    Returns
+    -------
+    Graph
+        Without regions outside, whose edges stay with the borders between parts.
+    """
+    used = np.zeros(graph.rows.size, np.bool_)
+    used[edges.ends] = True
+    nodes = np.flatnonzero(used[: graph.n_inside])
+    nodes = nodes[np.argsort(graph.rows[nodes])]
+    index = np.full(graph.rows.size, -1, np.int32)
+    index[nodes] = np.arange(nodes.size, dtype=np.int32)
+    ends = index[edges.ends]
+    within = ends.min(axis=1) >= 0
+    kept = edges._replace(ends=ends).take(within)
+    return Graph(graph.rows[nodes], graph.sizes[nodes], nodes.size, kept)
