@@ -15,7 +15,7 @@ from pathlib import Path
 from benchmarks._measure import Options
 from benchmarks._output import machine, print_table, write_json
 
-NAMES = ("slic", "merging", "segment", "slider", "imports", "threads")
+NAMES = ("slic", "merging", "large_merging", "segment", "slider", "imports", "threads")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
