@@ -1,0 +1,131 @@
+"""Arrays of a store: how they are cut into chunks, written, read and checked."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Iterator
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+import zarr
+from numpy.typing import NDArray
+from zarr.abc.store import Store
+from zarr.codecs import Crc32cCodec, ZstdCodec
+from zarr.storage import MemoryStore
+
+from napari_del.tiles.backend import DamagedError, first_line, get_many, put
+
+__all__ = ["find_array", "new_array", "read", "row_chunks", "row_parts", "sha256"]
+
+# The quickest level but for negative ones. Ids of superpixels shrink to less than a tenth with
+# it, and higher levels gain little.
+_LEVEL = 1
+_CHUNK_BYTES = 2**20
+
+
+def row_chunks(shape: tuple[int, ...], dtype: np.dtype[Any]) -> tuple[int, ...]:
+    """Chunks of a table: all columns of as many rows as take about 1 MiB, 2**13 to 2**16.
+
+    A function of the columns alone, so that tables of any length have chunks of one size.
+    """
+    width = max(1, dtype.itemsize * int(np.prod(shape[1:])))
+    rows = 2 ** int(np.log2(max(1, _CHUNK_BYTES // width)))
+    return (int(np.clip(rows, 2**13, 2**16)), *(max(1, n) for n in shape[1:]))
+
+
+@lru_cache(maxsize=64)
+def _metadata(shape: tuple[int, ...], dtype: str, chunks: tuple[int, ...]) -> bytes:
+    memory = MemoryStore()
+    zarr.create_array(
+        memory,
+        shape=shape,
+        dtype=dtype,
+        chunks=chunks,
+        compressors=[ZstdCodec(level=_LEVEL), Crc32cCodec()],
+        fill_value=0,
+        zarr_format=3,
+    )
+    (found,) = get_many(memory, ["zarr.json"])
+    assert found is not None
+    return found
+
+
+def new_array(
+    store: Store, path: str, shape: tuple[int, ...], dtype: np.dtype[Any], chunks: tuple[int, ...]
+) -> zarr.Array[Any]:
+    """Write the metadata of an array, and give the array.
+
+    Nothing is removed, unlike by functions of zarr that make arrays: a worker that was thought
+    lost may write the very same table, byte for byte, at the same time.
+    """
+    put(store, f"{path}/zarr.json", _metadata(shape, dtype.str, chunks))
+    return _open(store, path, "r+")
+
+
+def _open(store: Store, path: str, mode: Any) -> zarr.Array[Any]:
+    # Chunks of zeros are written too, so that one that is missing is noticed.
+    return zarr.open_array(
+        store=store, path=path, mode=mode, zarr_format=3, config={"write_empty_chunks": True}
+    )
+
+
+def find_array(
+    store: Store, path: str, shape: tuple[int, ...], dtype: np.dtype[Any]
+) -> zarr.Array[Any]:
+    """An array that was written, to be read.
+
+    Raises
+    ------
+    DamagedError
+        If it is missing or another one.
+    """
+    try:
+        array = _open(store, path, "r+" if not store.read_only else "r")
+    except FileNotFoundError as error:
+        raise DamagedError("its metadata, zarr.json, are missing") from error
+    except OSError:
+        raise
+    except Exception as error:  # zarr raises what JSON and its checks of metadata raise
+        raise DamagedError(f"its metadata, zarr.json, are damaged: {first_line(error)}") from error
+    if array.shape != shape or array.dtype != dtype:
+        raise DamagedError(
+            f"its metadata say {array.dtype} of shape {array.shape}, its marker {dtype} of {shape}"
+        )
+    return array
+
+
+def read(array: zarr.Array[Any], selection: tuple[slice, ...]) -> NDArray[Any]:
+    """Part of an array.
+
+    Raises
+    ------
+    DamagedError
+        If a chunk is missing, cut short or altered.
+    OSError
+        If a file cannot be read.
+    """
+    try:
+        return np.ascontiguousarray(array[selection])
+    except OSError:
+        raise
+    except Exception as error:  # zarr raises what its codecs raise
+        raise DamagedError(f"a chunk is damaged: {first_line(error)}") from error
+
+
+def row_parts(array: zarr.Array[Any], window: tuple[slice, slice] | None) -> Iterator[Any]:
+    """The rows of a whole array, or of a window of it, part by part."""
+    rows = slice(0, array.shape[0]) if window is None else window[0]
+    other = () if window is None else (window[1],)
+    step = array.chunks[0]
+    for start in range(rows.start, rows.stop, step):
+        yield read(array, (slice(start, min(start + step, rows.stop)), *other))
+
+
+def sha256(parts: Iterable[NDArray[Any]]) -> str:
+    """SHA-256 of the bytes of arrays, one after another, in C order."""
+    digest = hashlib.sha256()
+    for part in parts:
+        if part.size:
+            digest.update(np.ascontiguousarray(part).data.cast("B"))
+    return digest.hexdigest()

@@ -1,0 +1,220 @@
+"""Where a store lives: folders and fsspec URLs as zarr sees them, and words for what fails."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+import tempfile
+from collections.abc import AsyncIterator, Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from zarr.abc.store import Store
+from zarr.core.buffer import default_buffer_prototype
+from zarr.core.sync import sync
+from zarr.storage import FsspecStore, LocalStore, WrapperStore
+
+from napari_del.errors import StoreError
+
+if TYPE_CHECKING:
+    from zarr.abc.store import ByteRequest
+    from zarr.core.buffer import Buffer, BufferPrototype
+
+__all__ = [
+    "DamagedError",
+    "connect",
+    "first_line",
+    "get_many",
+    "local_folder",
+    "names_below",
+    "new_place",
+    "put",
+    "remove_file",
+    "remove_folder",
+    "remove_place",
+    "resolve",
+    "writing",
+]
+
+# Files that are asked for at a time.
+_REQUESTS = 64
+
+
+class DamagedError(StoreError):
+    """Part of a store is missing or is not what was written; the message says no more."""
+
+
+class _WholeStore(WrapperStore[Store]):
+    """A store whose arrays have all their chunks; zarr would take a missing one for zeros."""
+
+    async def get(
+        self, key: str, prototype: BufferPrototype, byte_range: ByteRequest | None = None
+    ) -> Buffer | None:
+        found = await super().get(key, prototype, byte_range)
+        if found is None and "/c/" in key:
+            raise DamagedError(f"chunk {key[key.rindex('/c/') + 1 :]} is missing")
+        return found
+
+
+def resolve(url: str | os.PathLike[str]) -> str:
+    """The same place by a name that holds in every working directory.
+
+    Parameters
+    ----------
+    url : str or path
+        Folder or fsspec URL.
+
+    Returns
+    -------
+    str
+        The absolute path of a folder, whether given as a path or as ``file://`` URL; any other
+        URL as it is.
+    """
+    text = os.fspath(url)
+    if text.startswith(("file://", "local://")):
+        from fsspec.core import url_to_fs
+
+        return str(url_to_fs(text)[1])
+    return text.rstrip("/") if "://" in text else str(Path(text).absolute())
+
+
+def local_folder(url: str) -> Path | None:
+    """The folder of a resolved URL, or None if it is on another file system."""
+    return None if "://" in url else Path(url)
+
+
+def connect(url: str, *, writable: bool) -> Store:
+    """The zarr store at a resolved URL, without looking whether anything is there.
+
+    zarr's `LocalStore` writes every file under another name first and renames it, and an object
+    store puts an object whole or not at all, so a run that is killed leaves no half-written
+    chunk on either. But neither waits for the disk, and other file systems of fsspec may write
+    in place: there, or after a loss of power, a chunk can be cut short. So what counts is the
+    marker, which is written after all that it stands for and has the SHA-256 of everything.
+
+    Raises
+    ------
+    StoreError
+        If fsspec does not know the protocol or lacks a package for it.
+    """
+    folder = local_folder(url)
+    if folder is not None:
+        return _WholeStore(LocalStore(folder, read_only=not writable))
+    try:
+        return _WholeStore(FsspecStore.from_url(url, read_only=not writable))
+    except (ValueError, ImportError, OSError) as error:
+        raise StoreError(f"{url} cannot be reached: {first_line(error)}") from error
+
+
+def first_line(error: BaseException) -> str:
+    """What went wrong, in one line."""
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    return (str(error).splitlines() or [type(error).__name__])[0]
+
+
+@contextmanager
+def writing(url: str) -> Iterator[None]:
+    """Turn what a file system raises into an error that names the store."""
+    try:
+        yield
+    except StoreError:
+        raise
+    except Exception as error:  # file systems of fsspec have errors of their own
+        raise StoreError(f"{url} cannot be written: {first_line(error)}") from error
+
+
+def get_many(store: Store, keys: Iterable[str]) -> list[bytes | None]:
+    """The bytes of some keys, None where there is none."""
+
+    async def get_all() -> list[bytes | None]:
+        slots = asyncio.Semaphore(_REQUESTS)
+
+        async def get(key: str) -> bytes | None:
+            async with slots:
+                found = await store.get(key, default_buffer_prototype())
+            return None if found is None else found.to_bytes()
+
+        return await asyncio.gather(*map(get, keys))
+
+    return sync(get_all())
+
+
+def put(store: Store, key: str, value: bytes) -> None:
+    """Set the bytes of a key."""
+    sync(store.set(key, default_buffer_prototype().buffer.from_bytes(value)))
+
+
+def names_below(store: Store, prefix: str) -> list[str]:
+    """Names of files and folders in a folder, sorted; none if it is not there."""
+    inner = store._store if isinstance(store, WrapperStore) else store
+    if isinstance(inner, FsspecStore):
+        # File systems of fsspec remember listings, but other processes write as well. One
+        # without asynchronous calls is wrapped into one that has them.
+        inner.fs.invalidate_cache()
+        getattr(inner.fs, "sync_fs", inner.fs).invalidate_cache()
+
+    async def names(found: AsyncIterator[str]) -> list[str]:
+        return sorted([name async for name in found if name])
+
+    return sync(names(store.list_dir(prefix)))
+
+
+def remove_file(store: Store, key: str) -> None:
+    """Remove a file, which need not be there."""
+    sync(store.delete(key))
+
+
+def remove_folder(store: Store, prefix: str) -> None:
+    """Remove a folder with all that is in it; it need not be there."""
+    sync(store.delete_dir(prefix))
+
+
+@contextmanager
+def new_place(url: str) -> Iterator[str]:
+    """Name a place to begin a store at, which is at `url` when the context closes.
+
+    A folder is made under another name and renamed, so that there is all of it or nothing.
+
+    Raises
+    ------
+    StoreError
+        If something is there already.
+    """
+    folder = local_folder(url)
+    if folder is None:
+        if names_below(connect(url, writable=True), ""):
+            raise StoreError(_EXISTS.format(url))
+        yield url
+        return
+    if os.path.lexists(folder) and not (folder.is_dir() and not any(folder.iterdir())):
+        raise StoreError(_EXISTS.format(url))
+    temporary = Path(tempfile.mkdtemp(prefix=folder.name + ".", dir=folder.parent))
+    try:
+        yield str(temporary / "new")
+        if folder.is_dir():
+            folder.rmdir()
+        os.rename(temporary / "new", folder)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+_EXISTS = "{} exists already; resume its run, choose another name or say that it may be replaced"
+
+
+def remove_place(url: str) -> None:
+    """Remove a store with all that is in it."""
+    folder = local_folder(url)
+    if folder is None:
+        store = connect(url, writable=True)
+        for name in names_below(store, ""):
+            if name != "zarr.json":
+                remove_folder(store, name)
+        # Until all else is gone it can be seen to be a store.
+        remove_file(store, "zarr.json")
+    else:
+        doomed = Path(tempfile.mkdtemp(prefix=folder.name + ".", dir=folder.parent))
+        os.rename(folder, doomed / "old")
+        shutil.rmtree(doomed)
