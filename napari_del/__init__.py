@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from napari_del.segmentation import Segmentation as Segmentation
     from napari_del.segmentation import load as load
     from napari_del.superpixels import slic as slic
+    from napari_del.tiles.run import segment_large as segment_large
 
 __version__ = "0.1.0"
 
@@ -20,9 +21,18 @@ _HOME = {
     "list_models": "models",
     "load": "segmentation",
     "segment": "pipeline",
+    "segment_large": "tiles.run",
     "slic": "superpixels",
 }
-__all__ = ["Segmentation", "errors", "list_models", "load", "segment", "slic"]
+__all__ = [
+    "Segmentation",
+    "errors",
+    "list_models",
+    "load",
+    "segment",
+    "segment_large",
+    "slic",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -23,10 +23,26 @@ if TYPE_CHECKING:
 
     import torch
 
-__all__ = ["DEFAULT_COMPACTNESS", "DEFAULT_ITERATIONS", "Grid", "slic", "slic_features"]
+__all__ = [
+    "DEFAULT_COMPACTNESS",
+    "DEFAULT_ITERATIONS",
+    "Grid",
+    "check_compactness",
+    "slic",
+    "slic_features",
+]
 
 DEFAULT_COMPACTNESS = 10.0
 DEFAULT_ITERATIONS = 5
+
+
+def check_compactness(compactness: float) -> float:
+    """Return `compactness` as a float, or raise `ParameterError` if it is out of its range."""
+    if not 0 < compactness <= 1000:
+        raise ParameterError(
+            f"compactness is {compactness!r}; expected a number above 0, at most 1000"
+        )
+    return float(compactness)
 
 
 def slic_features(
@@ -55,10 +71,7 @@ def slic_features(
         Ids as `slic` gives them.
     """
     step = check_step(step)
-    if not 0 < compactness <= 1000:
-        raise ParameterError(
-            f"compactness is {compactness!r}; expected a number above 0, at most 1000"
-        )
+    compactness = check_compactness(compactness)
     if isinstance(iterations, bool) or int(iterations) != iterations or not 1 <= iterations <= 50:
         raise ParameterError(f"iterations is {iterations!r}; expected a whole number from 1 to 50")
     grid = Grid(features.shape[1:], step)

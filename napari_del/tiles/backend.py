@@ -172,6 +172,14 @@ def remove_folder(store: Store, prefix: str) -> None:
     sync(store.delete_dir(prefix))
 
 
+def is_free(url: str) -> bool:
+    """Whether a store can be made at a resolved URL: nothing or an empty folder is there."""
+    folder = local_folder(url)
+    if folder is None:
+        return not names_below(connect(url, writable=False), "")
+    return not os.path.lexists(folder) or (folder.is_dir() and not any(folder.iterdir()))
+
+
 @contextmanager
 def new_place(url: str) -> Iterator[str]:
     """Name a place to begin a store at, which is at `url` when the context closes.
@@ -183,14 +191,12 @@ def new_place(url: str) -> Iterator[str]:
     StoreError
         If something is there already.
     """
+    if not is_free(url):
+        raise StoreError(_EXISTS.format(url))
     folder = local_folder(url)
     if folder is None:
-        if names_below(connect(url, writable=True), ""):
-            raise StoreError(_EXISTS.format(url))
         yield url
         return
-    if os.path.lexists(folder) and not (folder.is_dir() and not any(folder.iterdir())):
-        raise StoreError(_EXISTS.format(url))
     temporary = Path(tempfile.mkdtemp(prefix=folder.name + ".", dir=folder.parent))
     try:
         yield str(temporary / "new")
