@@ -64,10 +64,10 @@ def new_array(
 
 
 def _open(store: Store, path: str, mode: Any) -> zarr.Array[Any]:
-    # Chunks of zeros are written too, so that one that is missing is noticed.
-    return zarr.open_array(
-        store=store, path=path, mode=mode, zarr_format=3, config={"write_empty_chunks": True}
-    )
+    array = zarr.open_array(store=store, path=path, mode=mode, zarr_format=3)
+    # Chunks of zeros are written too, so that one that is missing is noticed. `open_array` would
+    # take the setting for new arrays alone.
+    return array.with_config({"write_empty_chunks": True})
 
 
 def find_array(
