@@ -7,11 +7,12 @@ graph without borders is merged to the end. A hierarchy does not depend on the o
 merges as long as each joins regions that are nearest to each other, so this one equals that of
 the whole graph, bit for bit, for any parts and any number of threads.
 
-How much is left depends on how long the borders of a part are, and on how far a weight has its
-say: of 2**20 superpixels, some 330 rows of cells 3200 wide, about 2 % of the regions and 2 % of the
-edges. Where all weights are equal, edges merge in the order of
-their numbers, from the top of the image down: then hardly anything is certain before what lies
-above has been merged, and parts are put together as soon as they are there.
+How much is left of a part depends on how long its borders are. Of 2**20 superpixels in an image
+that is 25,000 pixels wide (330 rows of cells) about 2 % of the regions and of the edges are left,
+and in one that is 80,000 pixels wide (100 rows of cells) about 6 %. Where all weights are equal,
+edges merge in the order of their numbers, from the top of the image down: then hardly anything is
+certain before what lies above has been merged. Parts are therefore put together as soon as much
+is left, and memory stays bounded there as well.
 """
 
 from __future__ import annotations
@@ -85,7 +86,7 @@ def average_in_parts(
         ``load(k)`` returns the `EdgePart` of rows ``starts[k]`` to ``starts[k + 1] - 1``. It is
         called once for each part, in their order, from any of the threads of the budget, one
         call at a time. Parts of about 2**20 rows are a good choice; merging one takes about
-        400 MB.
+        400 MB on each thread, beside 8 bytes for each row of the whole.
     starts : sequence of int
         First row of each part, and `n` at the end: 0 = starts[0] <= starts[1] <= ... = n.
     n : int
@@ -133,7 +134,7 @@ def spanning_forest_in_parts(
     ----------
     load, starts, n, progress
         As those of `average_in_parts`; lengths are not used. Merging a part of 2**20 rows takes
-        about 250 MB.
+        about 300 MB.
 
     Returns
     -------

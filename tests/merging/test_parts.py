@@ -75,7 +75,8 @@ def put_together(request, monkeypatch):
 @given(graphs(), st.sampled_from(LINKAGES), st.sampled_from([0, 3, 2**20]), st.data())
 def test_parts_give_the_hierarchy_of_the_whole(graph, linkage, many, data):
     n = graph[3]
-    inner = data.draw(st.lists(st.integers(0, n), max_size=6))
+    some_rows = st.lists(st.integers(0, n), max_size=6)
+    inner = data.draw(st.one_of(some_rows, st.just(list(range(n)))))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(parts, "_MANY", many)
         assert same(in_parts(linkage, graph, [0, *sorted(inner), n]), whole(linkage, graph))
@@ -83,7 +84,7 @@ def test_parts_give_the_hierarchy_of_the_whole(graph, linkage, many, data):
 
 @pytest.mark.parametrize("linkage", LINKAGES)
 @pytest.mark.parametrize("values", [None, [7], [0, 1], [0, 5, 6, 7], [0, ONE - 1, ONE]])
-@pytest.mark.parametrize("size", [1, 30, 97, 400, 10_000])
+@pytest.mark.parametrize("size", [11, 97, 400, 10_000])
 def test_superpixels_in_parts_of_any_size(linkage, values, size, put_together):
     graph = superpixel_graph(24, 31, 3, values)
     starts = [*range(0, graph[3], size), graph[3]]
