@@ -9,11 +9,11 @@ the whole graph, bit for bit, for any parts and any number of threads.
 
 How much is left of a part depends on how long its borders are. Of 2**20 superpixels in an image
 that is 25,000 pixels wide (330 rows of cells), ``average`` leaves about 2 % of the regions and 2 %
-of the edges, and ``del`` 3 % and 1 %; in one that is 80,000 pixels wide (100 rows of cells), 6 % and
-5 %, and 8 % and 3 %. Where all weights are equal,
-edges merge in the order of their numbers, from the top of the image down: then hardly anything is
-certain before what lies above has been merged. Parts are therefore put together as soon as much
-is left, and memory stays bounded there as well.
+of the edges, ``del`` 3 % and 1 %; in one that is 80,000 pixels wide (100 rows of cells), they leave
+6 % and 5 %, and 8 % and 3 %. Where all weights are equal, edges merge in the order of their
+numbers, from the top of the image down: then hardly anything is certain before what lies above has
+been merged. Parts are therefore put together as soon as much is left, and memory stays bounded
+there as well.
 """
 
 from __future__ import annotations
