@@ -16,6 +16,7 @@ __all__ = [
     "OutputError",
     "ParameterError",
     "ReadError",
+    "SchedulerError",
     "StoreError",
     "WeightsError",
 ]
@@ -55,6 +56,10 @@ class OutputError(NapariDelError, OSError):
 
 class StoreError(NapariDelError, OSError):
     """A store of a tiled run that is of another run or version, damaged, or cannot be written."""
+
+
+class SchedulerError(NapariDelError, RuntimeError):
+    """Workers of a tiled run that cannot be reached, are of another version, or died."""
 
 
 class Cancelled(NapariDelError):

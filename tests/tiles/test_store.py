@@ -55,12 +55,18 @@ def make(url):
     return TileStore.create(url, MANIFEST, shape=SHAPE, dtype=np.int32, block=BLOCK)
 
 
-@pytest.fixture
-def store(tmp_path):
-    made = make(tmp_path / "run.zarr")
+@pytest.fixture(scope="module")
+def written(tmp_path_factory):
+    made = make(tmp_path_factory.mktemp("store") / "run.zarr")
     for key, _ in cores():
         write_block(made, key)
-    return made
+    return made.url
+
+
+@pytest.fixture
+def store(written, tmp_path):
+    shutil.copytree(written, tmp_path / "run.zarr")
+    return TileStore.open(tmp_path / "run.zarr", writable=True)
 
 
 def test_what_was_written_is_read(store):
@@ -145,7 +151,7 @@ DAMAGE = {"flipped": flip, "truncated": truncate, "empty": empty, "deleted": Pat
 
 
 @pytest.mark.parametrize("damage", DAMAGE.values(), ids=DAMAGE)
-@pytest.mark.parametrize("name", ["ids", "sums", "embeddings"])
+@pytest.mark.parametrize("name", ["sums"])
 @pytest.mark.parametrize("file", ["zarr.json", "c"])
 def test_damage_to_a_table_is_found_and_repaired(store, damage, name, file):
     path = Path(store.url, "tables/superpixels/1_1", name, file)
@@ -322,9 +328,7 @@ def test_pixels_of_other_places_or_types_are_refused(store):
 def test_place_that_cannot_be_written(tmp_path):
     (tmp_path / "file").write_text("")
     for place in (tmp_path / "file" / "run.zarr", tmp_path / "none" / "run.zarr"):
-        with pytest.raises(
-            StoreError, match="cannot be written: (Not a|No such) directory|No such"
-        ):
+        with pytest.raises(StoreError, match="cannot be written: No[t ]"):
             make(place)
     assert [p.name for p in tmp_path.iterdir()] == ["file"]
     with pytest.raises(StoreError, match="cannot be reached.*nonsense"):
