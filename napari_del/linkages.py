@@ -1,18 +1,57 @@
-"""The linkages of one segmentation: which there are, their weights, and their hierarchies."""
+"""The linkages of one segmentation: which there are, their weights, hierarchies and partitions."""
 
 from __future__ import annotations
 
 from functools import cached_property
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from napari_del import merging
-from napari_del.contrast import ColorMoments
 from napari_del.errors import ParameterError
-from napari_del.graph import AdjacencyGraph
 
-__all__ = ["Linkages"]
+if TYPE_CHECKING:
+    from napari_del.tables import Tables
+
+__all__ = ["Cut", "Linkages", "combined_weights"]
+
+
+class Cut(NamedTuple):
+    """A partition, and how its regions are numbered; arguments as of `Segmentation.labels`."""
+
+    threshold: float
+    linkage: str
+    min_size: int = 0
+    min_superpixels: int = 0
+    sequential: bool = True
+
+    @property
+    def is_nested(self) -> bool:
+        """Whether a hierarchy alone tells the region of a superpixel, without all others."""
+        return self.linkage != "egb" and max(self.min_size, self.min_superpixels) <= 1
+
+
+def combined_weights(
+    dissimilarity: NDArray[np.uint32], boundary: NDArray[np.float64] | None
+) -> NDArray[np.uint32]:
+    """With a boundary channel, its geometric mean with the dissimilarity.
+
+    Parameters
+    ----------
+    dissimilarity : ndarray of uint32, shape (m,)
+        In fixed point.
+    boundary : ndarray of float64, shape (m,), or None
+        Mean boundary probability along each edge.
+
+    Returns
+    -------
+    ndarray of uint32, shape (m,)
+        In fixed point; the dissimilarity itself where there is no boundary.
+    """
+    if boundary is None:
+        return dissimilarity
+    return merging.to_fixed(np.sqrt(merging.from_fixed(dissimilarity) * boundary))
 
 
 class Linkages:
@@ -20,38 +59,17 @@ class Linkages:
 
     Parameters
     ----------
-    sizes, embeddings
-        As in `napari_del.merging.SuperpixelTables`.
-    graph : AdjacencyGraph
-        Edges, lengths of borders, and the boundary along them if the model has it.
-    weights : ndarray of uint32, shape (m,)
-        Dissimilarity of each edge in fixed point.
+    tables : Tables
+        Superpixels and their graph.
     step : int
         Superpixel step.
-    colors : ColorMoments or None
-        Colours of the superpixels.
     function : MergeFunction or None
         The model's function for the linkage "learned".
     """
 
-    def __init__(
-        self,
-        sizes: NDArray[np.int64],
-        embeddings: NDArray[np.float32],
-        graph: AdjacencyGraph,
-        weights: NDArray[np.uint32],
-        step: int,
-        colors: ColorMoments | None,
-        function: merging.MergeFunction | None,
-    ) -> None:
-        self.dissimilarity = weights
-        self.colors = colors
+    def __init__(self, tables: Tables, step: int, function: merging.MergeFunction | None) -> None:
         self.function = function
-        self._sizes = sizes
-        self._embeddings = embeddings
-        self.boundary = graph.boundary()
-        self._edges = graph.edges
-        self._lengths = graph.lengths
+        self._tables = tables
         self._step = step
         self._hierarchies: dict[str, merging.Hierarchy] = {}
         self._orders: dict[str, NDArray[np.int64]] = {}
@@ -59,7 +77,7 @@ class Linkages:
     @property
     def names(self) -> tuple[str, ...]:
         """Linkages that there are for the model, its default first."""
-        if self.function is None or self.colors is None or self.boundary is None:
+        if self.function is None or not (self._tables.has_colors and self._tables.has_boundary):
             return tuple(name for name in merging.LINKAGES if name != "learned")
         return merging.LINKAGES
 
@@ -80,19 +98,16 @@ class Linkages:
 
     @cached_property
     def combined(self) -> NDArray[np.uint32]:
-        """With a boundary channel, its geometric mean with the dissimilarity, uint32 (m,)."""
-        if self.boundary is None:
-            return self.dissimilarity
-        d = merging.from_fixed(self.dissimilarity)
-        return merging.to_fixed(np.sqrt(d * self.boundary))
+        """Dissimilarity together with the boundary channel if there is one, uint32 (m,)."""
+        return combined_weights(self._tables.dissimilarity, self._tables.boundary)
 
     def weights(self, linkage: str) -> NDArray[np.uint32]:
         """Weight of each edge, uint32 (m,)."""
-        return self.dissimilarity if linkage == "del" else self.combined
+        return self._tables.dissimilarity if linkage == "del" else self.combined
 
     def order(self, linkage: str) -> NDArray[np.int64]:
         """Edges in ascending order of weight, int64 (m,)."""
-        kind = "d" if linkage == "del" or self.boundary is None else "both"
+        kind = "d" if linkage == "del" or not self._tables.has_boundary else "both"
         if kind not in self._orders:
             self._orders[kind] = merging.edge_order(self.weights(linkage))
         return self._orders[kind]
@@ -104,29 +119,82 @@ class Linkages:
         return self._hierarchies[linkage]
 
     def _merge(self, linkage: str) -> merging.Hierarchy:
-        n = self._sizes.size
+        edges, n = self._tables.edges, self._tables.n
         if linkage == "del":
             return merging.spanning_forest(
-                self._edges, self.dissimilarity, n, order=self.order(linkage)
+                edges, self._tables.dissimilarity, n, order=self.order(linkage)
             )
         if linkage == "average":
             return merging.average(
-                self._edges, self.combined, self._lengths, n, order=self.order(linkage)
+                edges, self.combined, self._tables.lengths, n, order=self.order(linkage)
             )
         assert self.function is not None
         return merging.learned(self.tables(), self.function)
 
     def tables(self) -> merging.SuperpixelTables:
         """What the linkage "learned" is told; of models with a boundary channel only."""
-        assert self.colors is not None and self.boundary is not None
+        tables = self._tables
+        colors, boundary = tables.colors, tables.boundary
+        assert colors is not None and boundary is not None
         return merging.SuperpixelTables(
-            self._sizes,
-            self._embeddings,
-            self.colors.means,
-            self.colors.squares,
-            self._edges,
-            self._lengths,
-            merging.from_fixed(self.dissimilarity),
-            self.boundary,
+            tables.sizes,
+            np.asarray(tables.embeddings),
+            colors.means,
+            colors.squares,
+            tables.edges,
+            tables.lengths,
+            merging.from_fixed(tables.dissimilarity),
+            boundary,
             self._step**2,
         )
+
+    def regions(self, cut: Cut) -> NDArray[np.int32]:
+        """Row that stands for the region of each superpixel, int32 (n,)."""
+        linkage = cut.linkage
+        if linkage == "egb":
+            rows = merging.egb(
+                self._tables.edges,
+                self.combined,
+                self._tables.n,
+                cut.threshold,
+                order=self.order(linkage),
+            )
+        else:
+            rows = self.hierarchy(linkage).cut(merging.threshold_to_fixed(cut.threshold))
+        for least, by_pixels in ((cut.min_size, True), (cut.min_superpixels, False)):
+            if least > 1:
+                rows = merging.join_small(
+                    rows,
+                    self._tables.edges,
+                    self.weights(linkage),
+                    self._tables.sizes if by_pixels else np.ones(self._tables.n, np.int64),
+                    least,
+                    order=self.order(linkage),
+                )
+        return rows
+
+    def numbers(self, cut: Cut) -> NDArray[np.int32]:
+        """Number of the region of each superpixel in a label image, int32 (n,)."""
+        rows = self.regions(cut)
+        return merging.sequential(rows)[0] if cut.sequential else rows + np.int32(1)
+
+    def numbers_of(self, cut: Cut, rows: NDArray[np.signedinteger]) -> NDArray[np.int32]:
+        """Numbers of some superpixels: without a look at the others, if the cut allows it.
+
+        Parameters
+        ----------
+        cut : Cut
+            The partition.
+        rows : ndarray of int, shape (k,)
+            Rows of the superpixels.
+
+        Returns
+        -------
+        ndarray of int32, shape (k,)
+            The same as ``numbers(cut)[rows]``.
+        """
+        if cut.sequential or not cut.is_nested:
+            numbers: NDArray[np.int32] = self.numbers(cut)[rows]
+            return numbers
+        fixed = merging.threshold_to_fixed(cut.threshold)
+        return self.hierarchy(cut.linkage).region_of(rows, fixed) + np.int32(1)

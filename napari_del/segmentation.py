@@ -8,37 +8,28 @@ from os import PathLike
 from typing import Any
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from napari_del import merging
-from napari_del._threads import parallel_for
 from napari_del.contrast import ColorMoments
-from napari_del.errors import ParameterError
+from napari_del.errors import OutputError, ParameterError
 from napari_del.graph import AdjacencyGraph, Nodes
-from napari_del.linkages import Linkages
+from napari_del.linkages import Cut, Linkages
+from napari_del.tables import MemoryTables, Tables
 
 __all__ = ["Segmentation", "load"]
-
-
-@njit(nogil=True, cache=True)
-def _look_up(
-    start: int,
-    stop: int,
-    image: NDArray[np.int32],
-    table: NDArray[np.int32],
-    out: NDArray[np.int32],
-) -> None:
-    for y in range(start, stop):
-        for x in range(image.shape[1]):
-            out[y, x] = table[image[y, x]]
 
 
 class Segmentation:
     """Superpixels, their graph, and the regions at any threshold.
 
-    Made by `segment` and by `load`. When the threshold changes, nothing is computed again: a
-    look-up table maps superpixels to regions.
+    Made by `segment`, `segment_large` and `load`. When the threshold changes, nothing is computed
+    again: a look-up table maps superpixels to regions.
+
+    One of `segment_large` stays in its store. Its tables are read when first asked for;
+    `superpixels`, `embeddings` and what `labels` returns are dask arrays, of which no more is
+    computed than is asked for. dask's threads share what was read. Its worker processes open the
+    store again, so they need to reach it, and each reads the tables it needs once.
 
     Parameters
     ----------
@@ -72,76 +63,89 @@ class Segmentation:
         colors: ColorMoments | None = None,
         merge_function: merging.MergeFunction | None = None,
     ) -> None:
-        self._nodes = nodes
-        self._graph = graph
-        self._embeddings = embeddings
+        self._tables: Tables = MemoryTables(nodes, graph, embeddings, weights, colors)
+        self._linkages = Linkages(self._tables, int(parameters["step"]), merge_function)
         self._default_thresholds = default_thresholds
         self.parameters = parameters
-        step = int(parameters["step"])
-        self._linkages = Linkages(
-            nodes.sizes, embeddings, graph, weights, step, colors, merge_function
-        )
+
+    @classmethod
+    def from_tables(
+        cls,
+        tables: Tables,
+        linkages: Linkages,
+        default_thresholds: dict[str, float],
+        parameters: dict[str, Any],
+    ) -> Segmentation:
+        """A segmentation of tables that are somewhere else than in memory.
+
+        Other parameters are those of `Segmentation`.
+        """
+        segmentation = cls.__new__(cls)
+        segmentation._tables = tables
+        segmentation._linkages = linkages
+        segmentation._default_thresholds = default_thresholds
+        segmentation.parameters = parameters
+        return segmentation
 
     def __repr__(self) -> str:
         y, x = self.shape
         return (
             f"<Segmentation of {y} x {x} pixels: {self.n_superpixels} superpixels, "
-            f"{len(self.edges)} edges, model {self.model}>"
+            f"{self._tables.n_edges} edges, model {self.model}>"
         )
 
-    @cached_property
-    def superpixels(self) -> NDArray[np.int32]:
-        """Superpixel id of each pixel, int32 (Y, X); 0 where masked."""
-        if self.n_superpixels and self.ids[-1] == self.n_superpixels:
-            return self._nodes.image
-        table = np.concatenate([np.zeros(1, np.int32), self.ids])
-        return self._apply(table, None)
+    @property
+    def superpixels(self) -> Any:
+        """Superpixel id of each pixel, int32 (Y, X); 0 where masked.
+
+        A dask array if the segmentation is in a store; int64 where ids need it.
+        """
+        return self._tables.superpixels
 
     @property
-    def ids(self) -> NDArray[np.int32]:
-        """Ids in `superpixels`, ascending, int32 (n,): row i of every table is of ids[i]."""
-        return self._nodes.ids
+    def ids(self) -> NDArray[np.signedinteger]:
+        """Ids in `superpixels`, ascending, same type, (n,): row i of every table is of ids[i]."""
+        return self._tables.ids
 
     @property
     def sizes(self) -> NDArray[np.int64]:
         """Pixels of each superpixel, int64 (n,)."""
-        return self._nodes.sizes
+        return self._tables.sizes
 
     @property
-    def embeddings(self) -> NDArray[np.float32]:
-        """Mean embedding of each superpixel, float32 (n, D)."""
-        return self._embeddings
+    def embeddings(self) -> Any:
+        """Mean embedding of each superpixel, float32 (n, D); a dask array of a store."""
+        return self._tables.embeddings
 
     @property
     def edges(self) -> NDArray[np.int32]:
         """Adjacent superpixels as rows u < v of the tables, sorted, int32 (m, 2)."""
-        return self._graph.edges
+        return self._tables.edges
 
     @property
     def border_lengths(self) -> NDArray[np.int64]:
         """Pairs of neighbouring pixels across each edge, int64 (m,)."""
-        return self._graph.lengths
+        return self._tables.lengths
 
     @cached_property
     def dissimilarity(self) -> NDArray[np.float64]:
         """Dissimilarity d = 1 - 2 / (1 + exp(L1)) of each edge from 0 to 1, float64 (m,)."""
-        return merging.from_fixed(self._linkages.dissimilarity)
+        return merging.from_fixed(self._tables.dissimilarity)
 
     @property
     def boundary(self) -> NDArray[np.float64] | None:
         """Mean boundary probability along each edge, float64 (m,); None if the model has none."""
-        return self._linkages.boundary
+        return self._tables.boundary
 
     @property
     def shape(self) -> tuple[int, int]:
         """Image shape (Y, X)."""
-        y, x = self._nodes.image.shape
-        return y, x
+        return self._tables.shape
 
     @property
     def n_superpixels(self) -> int:
         """Number of superpixels, n."""
-        return int(self._nodes.ids.size)
+        return self._tables.n
 
     @property
     def model(self) -> str:
@@ -167,6 +171,9 @@ class Segmentation:
 
     def hierarchy(self, linkage: str | None = None) -> merging.Hierarchy:
         """Partitions at all thresholds, computed when first asked for.
+
+        In a store, "average" and "del" are merged part by part and kept there if it may be
+        written to. "learned" and "egb" need the tables in memory.
 
         Parameters
         ----------
@@ -217,33 +224,27 @@ class Segmentation:
         ndarray of int32, shape (n,)
             Row of the representative of each superpixel's region.
         """
+        return self._linkages.regions(self._cut(threshold, linkage, min_size, min_superpixels))
+
+    def _cut(
+        self,
+        threshold: float | None,
+        linkage: str | None,
+        min_size: int,
+        min_superpixels: int,
+        sequential: bool = True,
+    ) -> Cut:
+        """The partition of these arguments, checked."""
         linkage = self._check_linkage(linkage)
         t = self.default_threshold(linkage) if threshold is None else threshold
-        if linkage == "egb":
-            rows = merging.egb(
-                self.edges,
-                self._linkages.combined,
-                self.n_superpixels,
-                t,
-                order=self._linkages.order(linkage),
-            )
-        else:
-            fixed = merging.threshold_to_fixed(t)
-            rows = self.hierarchy(linkage).cut(fixed)
-        for name, least, sizes in (
-            ("min_size", min_size, self.sizes),
-            ("min_superpixels", min_superpixels, None),
-        ):
-            if _check_count(name, least) > 1:
-                rows = merging.join_small(
-                    rows,
-                    self.edges,
-                    self._linkages.weights(linkage),
-                    np.ones(self.n_superpixels, np.int64) if sizes is None else sizes,
-                    least,
-                    order=self._linkages.order(linkage),
-                )
-        return rows
+        merging.threshold_to_fixed(t)  # says what is wrong with it before anything is computed
+        return Cut(
+            t,
+            linkage,
+            _check_count("min_size", min_size),
+            _check_count("min_superpixels", min_superpixels),
+            sequential,
+        )
 
     def labels(
         self,
@@ -254,7 +255,7 @@ class Segmentation:
         min_superpixels: int = 0,
         sequential: bool = True,
         out: NDArray[np.int32] | None = None,
-    ) -> NDArray[np.int32]:
+    ) -> Any:
         """Label image of the regions at a threshold.
 
         Parameters
@@ -273,37 +274,22 @@ class Segmentation:
             If True, regions are numbered from 1 without gaps. If False, a region keeps the
             number of its largest part, so that colours stay while the threshold changes.
         out : ndarray of int32, shape (Y, X), optional
-            Array to write to.
+            Array to write to, which is then returned.
 
         Returns
         -------
         ndarray of int32, shape (Y, X)
-            Regions from 1; 0 where masked.
+            Regions from 1; 0 where masked. Of a store, a dask array with the chunks that are
+            stored: a window costs its chunks, and, if `sequential` or a least size is set, one
+            pass over all superpixels for each threshold.
 
         Raises
         ------
         ParameterError
             If a parameter is out of range or `out` does not fit.
         """
-        rows = self.regions(threshold, linkage, min_size, min_superpixels=min_superpixels)
-        numbers = merging.sequential(rows)[0] if sequential else rows + np.int32(1)
-        return self._apply(np.concatenate([np.zeros(1, np.int32), numbers]), out)
-
-    def _apply(self, table: NDArray[np.int32], out: NDArray[np.int32] | None) -> NDArray[np.int32]:
-        """Image of ``table[1 + row]``, and ``table[0]`` where masked."""
-        if out is None:
-            out = np.empty(self.shape, np.int32)
-        elif out.shape != self.shape or out.dtype != np.int32:
-            raise ParameterError(
-                f"out has shape {out.shape} and dtype {out.dtype}; expected {self.shape} and int32"
-            )
-        image = self._nodes.image
-        parallel_for(
-            lambda a, b: _look_up(a, b, image, table, out),
-            self.shape[0],
-            grain=max(1, 2**16 // self.shape[1]),
-        )
-        return out
+        cut = self._cut(threshold, linkage, min_size, min_superpixels, sequential)
+        return self._tables.labels(self._linkages, cut, out)
 
     def n_regions(
         self,
@@ -314,14 +300,11 @@ class Segmentation:
         min_superpixels: int = 0,
     ) -> int:
         """Number of regions that `labels` would give with the same arguments."""
-        least = _check_count("min_size", min_size)
-        least = max(least, _check_count("min_superpixels", min_superpixels))
-        linkage = self._check_linkage(linkage)
-        if linkage != "egb" and least <= 1:
-            t = self.default_threshold(linkage) if threshold is None else threshold
-            return self.hierarchy(linkage).n_regions(merging.threshold_to_fixed(t))
-        rows = self.regions(threshold, linkage, min_size, min_superpixels=min_superpixels)
-        return int(np.unique(rows).size)
+        cut = self._cut(threshold, linkage, min_size, min_superpixels)
+        if cut.is_nested:
+            fixed = merging.threshold_to_fixed(cut.threshold)
+            return self._linkages.hierarchy(cut.linkage).n_regions(fixed)
+        return int(np.unique(self._linkages.regions(cut)).size)
 
     def threshold_for(self, n_regions: int, linkage: str | None = None) -> float:
         """Threshold that gives a number of regions.
@@ -360,29 +343,38 @@ class Segmentation:
         Raises
         ------
         OutputError
-            If the path exists, has another suffix or cannot be written.
+            If the path exists, has another suffix or cannot be written, or if the segmentation
+            is in a store already.
         """
+        if self._tables.url is not None:
+            raise OutputError(
+                f"{path} is not needed: the segmentation is in {self._tables.url} already; copy "
+                "that folder to have another"
+            )
         from napari_del.io.store import write_segmentation
 
         write_segmentation(path, self, overwrite=overwrite)
 
 
 def load(path: str | PathLike[str]) -> Segmentation:
-    """Read a segmentation that `Segmentation.save` wrote.
+    """Read a segmentation that `Segmentation.save` wrote, or open that of `segment_large`.
 
     Parameters
     ----------
-    path : path
-        Folder with suffix ``.zarr``.
+    path : path or str
+        Folder with suffix ``.zarr``, or the URL of a store of `segment_large`.
 
     Returns
     -------
     Segmentation
+        In memory, or in the store, which is only read.
 
     Raises
     ------
     ReadError
-        If there is none, or it is damaged.
+        If there is none, or it is damaged or not complete.
+    StoreError
+        If a store of `segment_large` is of another version.
     """
     from napari_del.io.store import read_segmentation
 

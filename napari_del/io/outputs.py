@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import os
+import shutil
+import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 from napari_del.errors import OutputError
 
-__all__ = ["check_output", "replacing"]
+__all__ = ["check_output", "replacing", "replacing_folder"]
 
 EXISTS = "{path} exists already; choose another name or say that it may be replaced (--overwrite)"
 
@@ -46,10 +48,11 @@ def check_output(
     napari_del.errors.OutputError: labels.jpg has suffix '.jpg'; expected .tif or .tiff
     """
     path = Path(path)
-    if path.suffix.lower() not in suffixes:
+    name = path.name.lower()
+    if not any(name.endswith(suffix) and name != suffix for suffix in suffixes):
         raise OutputError(f"{path} has suffix {path.suffix!r}; expected {' or '.join(suffixes)}")
     if os.path.lexists(path):
-        if path.is_dir() and not path.is_symlink() and ".zarr" not in suffixes:
+        if path.is_dir() and not path.is_symlink() and path.suffix.lower() != ".zarr":
             raise OutputError(f"{path} is a directory; expected the name of a file")
         if not overwrite:
             raise OutputError(EXISTS.format(path=path))
@@ -96,3 +99,50 @@ def replacing(path: str | os.PathLike[str], *, overwrite: bool = False) -> Itera
         raise OutputError(f"{path} cannot be written: {error.strerror or error}") from error
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def replacing_folder(path: str | os.PathLike[str], *, overwrite: bool = False) -> Iterator[Path]:
+    """Name a temporary folder beside `path` that takes its place once it is complete.
+
+    Parameters
+    ----------
+    path : path-like
+        Folder to be written.
+    overwrite : bool
+        Whether what exists there, a folder or a file, is replaced.
+
+    Yields
+    ------
+    Path
+        Folder that does not exist yet. It is removed if the block raises, KeyboardInterrupt
+        included, and what was at `path` stays.
+
+    Raises
+    ------
+    OutputError
+        In place of any OSError, such as that of a full disk.
+    """
+    path = Path(path)
+    temporary = None
+    try:
+        temporary = Path(tempfile.mkdtemp(prefix=path.name + ".", dir=path.parent))
+        new, old = temporary / "new", temporary / "old"
+        yield new
+        if os.path.lexists(path):
+            if not overwrite:
+                raise OutputError(EXISTS.format(path=path))
+            os.rename(path, old)
+        try:
+            os.rename(new, path)
+        except OSError:
+            if os.path.lexists(old):
+                os.rename(old, path)
+            raise
+    except OutputError:
+        raise
+    except OSError as error:
+        raise OutputError(f"{path} cannot be written: {error.strerror or error}") from error
+    finally:
+        if temporary is not None:
+            shutil.rmtree(temporary, ignore_errors=True)

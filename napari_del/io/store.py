@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import shutil
-import tempfile
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -13,9 +10,9 @@ import numpy as np
 import zarr
 
 from napari_del.contrast import ColorMoments
-from napari_del.errors import OutputError, ReadError
+from napari_del.errors import ReadError
 from napari_del.graph import AdjacencyGraph, number_nodes
-from napari_del.io.outputs import check_output
+from napari_del.io.outputs import check_output, replacing_folder
 from napari_del.merging import MergeFunction
 
 if TYPE_CHECKING:
@@ -55,28 +52,24 @@ def write_segmentation(
 
     target = Path(path)
     check_output(target, (".zarr",), overwrite=overwrite)
-    graph, linkages = segmentation._graph, segmentation._linkages
+    tables, function = segmentation._tables, segmentation._linkages.function
     arrays: dict[str, NDArray[Any] | None] = {
-        "superpixels": segmentation.superpixels,
-        "embeddings": segmentation.embeddings,
-        "edges": graph.edges,
-        "border_lengths": graph.lengths,
-        "boundary_sums": graph.boundary_sums,
-        "dissimilarity": linkages.dissimilarity,
+        "superpixels": tables.superpixels,
+        "embeddings": tables.embeddings,
+        "edges": tables.edges,
+        "border_lengths": tables.lengths,
+        "boundary_sums": tables.boundary_sums,
+        "dissimilarity": tables.dissimilarity,
     }
-    if linkages.colors is not None:
-        arrays["colors"] = linkages.colors.means
-        arrays["color_squares"] = linkages.colors.squares
-    if linkages.function is not None:
-        for name, tensor in linkages.function.tensors().items():
+    if tables.colors is not None:
+        arrays["colors"] = tables.colors.means
+        arrays["color_squares"] = tables.colors.squares
+    if function is not None:
+        for name, tensor in function.tensors().items():
             arrays[_MERGE + name] = tensor
-    try:
-        temporary = Path(tempfile.mkdtemp(prefix=target.name + ".", dir=target.parent))
-    except OSError as error:
-        raise OutputError(f"{target} cannot be written: {error.strerror}") from error
-    try:
+    with replacing_folder(target, overwrite=overwrite) as folder:
         group = zarr.create_group(
-            temporary / "new",
+            folder,
             zarr_format=3,
             attributes={
                 "format": FORMAT,
@@ -103,41 +96,32 @@ def write_segmentation(
             )
             if array.size:
                 stored[...] = array
-        old = temporary / "old"
-        if os.path.lexists(target):
-            os.rename(target, old)
-        try:
-            os.rename(temporary / "new", target)
-        except OSError:
-            if os.path.lexists(old):
-                os.rename(old, target)
-            raise
-    except OSError as error:
-        raise OutputError(f"{target} cannot be written: {error.strerror or error}") from error
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def read_segmentation(path: str | PathLike[str]) -> Segmentation:
-    """Read a segmentation that `write_segmentation` wrote.
+    """Read a segmentation that `write_segmentation` wrote, or open the store of a tiled run.
 
     Parameters
     ----------
-    path : path
-        Folder with suffix ``.zarr``.
+    path : path or str
+        Folder with suffix ``.zarr``, or URL of the store of a tiled run.
 
     Returns
     -------
     Segmentation
-        In memory.
+        In memory, or in the store.
 
     Raises
     ------
     ReadError
-        If there is none, or it is damaged or of another version.
+        If there is none, or it is damaged, of another version or not complete.
+    StoreError
+        If the store of a tiled run is of another version or damaged.
     """
     from napari_del.segmentation import Segmentation
 
+    if "://" in str(path):
+        return _open_tiles(path)
     source = Path(path)
     if not source.exists():
         raise ReadError(f"{source} does not exist; expected a folder that Segmentation.save wrote")
@@ -146,6 +130,8 @@ def read_segmentation(path: str | PathLike[str]) -> Segmentation:
         attributes = dict(group.attrs)
     except Exception as error:  # zarr raises what its codecs and JSON raise
         raise ReadError(f"{source} is not a zarr group: {_first_line(error)}") from error
+    if attributes.get("format") == "napari-del tiles":
+        return _open_tiles(source)
     if attributes.get("format") != FORMAT or attributes.get("format_version") != FORMAT_VERSION:
         raise ReadError(
             f"{source} has format {attributes.get('format')!r}, version "
@@ -184,6 +170,13 @@ def read_segmentation(path: str | PathLike[str]) -> Segmentation:
         )
     except Exception as error:
         raise ReadError(f"{source} is damaged: {_first_line(error)}") from error
+
+
+def _open_tiles(url: str | PathLike[str]) -> Segmentation:
+    from napari_del.tiles.store import TileStore
+    from napari_del.tiles.stored import read_stored
+
+    return read_stored(TileStore.open(url))
 
 
 def _read_array(group: zarr.Group, name: str) -> NDArray[Any]:

@@ -198,6 +198,7 @@ class Session:
             0 where the image is left out.
         """
         s = settings or self._settings
-        return self.segmentation.labels(
+        labels: NDArray[np.int32] = self.segmentation.labels(
             s.threshold, s.linkage, s.min_size, sequential=False, out=out
         )
+        return labels
