@@ -7,7 +7,7 @@ from pathlib import Path
 
 from napari_del._cli_progress import Reporter
 from napari_del._cli_run import Outputs, compute, describe, load_program
-from napari_del._cli_segment import add_model_options
+from napari_del._cli_segment import add_linkage_option, add_model_options
 from napari_del.errors import OutputError
 
 __all__ = ["add_parser"]
@@ -45,6 +45,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         default=PICTURES[0],
         help=f"sample picture (default: {PICTURES[0]})",
     )
+    add_linkage_option(parser)
     add_model_options(parser)
     parser.add_argument("--overwrite", action="store_true", help="replace files that exist")
     parser.set_defaults(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from time import perf_counter
 
@@ -58,6 +58,15 @@ class Reporter:
         self(name, 0, 1)
         yield
         self(name, 1, 1)
+
+    def within(self, name: str) -> Callable[[int, int], None]:
+        """Progress of a stage that has begun and ends by itself."""
+
+        def tell(done: int, total: int) -> None:
+            if done < total:
+                self(name, done, total)
+
+        return tell
 
     def line(self, text: str = "") -> None:
         """Print a line."""

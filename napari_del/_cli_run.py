@@ -19,7 +19,15 @@ if TYPE_CHECKING:
     from napari_del.io import ImageMetadata
     from napari_del.segmentation import Segmentation
 
-__all__ = ["Outputs", "compute", "describe", "load_program"]
+__all__ = [
+    "Outputs",
+    "check_cut",
+    "choose_threshold",
+    "compute",
+    "describe",
+    "load_program",
+    "write_regions",
+]
 
 
 @dataclass(frozen=True)
@@ -39,13 +47,13 @@ class Outputs:
         segmentation: str | Path | None = None,
         *,
         overwrite: bool,
-        inputs: Sequence[Path] = (),
+        inputs: Sequence[Path | str] = (),
     ) -> Outputs:
         """Check that everything can be written, before anything is computed."""
         from napari_del.io import check_output
         from napari_del.io.labels import LABELS_SUFFIXES
 
-        sources = {path.resolve() for path in inputs}
+        sources = {path.resolve() for path in inputs if isinstance(path, Path)}
 
         def check(path: str | Path, *suffixes: str) -> Path:
             checked = check_output(path, suffixes, overwrite=overwrite)
@@ -69,6 +77,18 @@ def load_program(arguments: argparse.Namespace) -> None:
     from napari_del.superpixels.grid import check_step
 
     check_step(arguments.step)
+    check_cut(arguments)
+    if not 0 < arguments.compactness <= 1000:
+        raise ParameterError(
+            f"compactness is {arguments.compactness}; expected a number above 0, at most 1000"
+        )
+    find_model(arguments.model)
+    if arguments.device not in ("auto", "cpu"):  # which are always there
+        resolve_device(arguments.device)
+
+
+def check_cut(arguments: argparse.Namespace) -> None:
+    """Check the options that say how far regions are merged."""
     if arguments.threshold is not None and not 0 <= arguments.threshold <= 1:
         raise ParameterError(f"threshold is {arguments.threshold}; expected a number from 0 to 1")
     if arguments.regions is not None and arguments.regions < 1:
@@ -80,13 +100,6 @@ def load_program(arguments: argparse.Namespace) -> None:
         )
     if arguments.min_size < 0:
         raise ParameterError(f"min-size is {arguments.min_size}; expected pixels from 0 on")
-    if not 0 < arguments.compactness <= 1000:
-        raise ParameterError(
-            f"compactness is {arguments.compactness}; expected a number above 0, at most 1000"
-        )
-    find_model(arguments.model)
-    if arguments.device not in ("auto", "cpu"):  # which are always there
-        resolve_device(arguments.device)
 
 
 def compute(
@@ -112,7 +125,7 @@ def compute(
         progress=reporter,
     )
     with reporter.stage("merge"):
-        threshold = _threshold(arguments, result)
+        threshold = choose_threshold(arguments, result)
         labels = result.labels(threshold, arguments.linkage, arguments.min_size)
     with reporter.stage("write"):
         write_labels(outputs.labels, labels, metadata, overwrite=outputs.overwrite)
@@ -124,16 +137,14 @@ def compute(
             write_png(outputs.overlay, picture, overwrite=outputs.overwrite)
         if outputs.segmentation is not None:
             result.save(outputs.segmentation, overwrite=outputs.overwrite)
-    reporter.line(
-        f"{outputs.labels}: {labels.max()} regions of {result.n_superpixels} superpixels "
-        f"(threshold {threshold:.4g}, linkage {arguments.linkage or result.default_linkage})"
-    )
+    _report(outputs.labels, arguments, result, int(labels.max()), threshold, reporter)
     for path in (outputs.overlay, outputs.segmentation):
         if path is not None:
             reporter.line(f"{path}: written")
 
 
-def _threshold(arguments: argparse.Namespace, result: Segmentation) -> float:
+def choose_threshold(arguments: argparse.Namespace, result: Segmentation) -> float:
+    """The threshold that was given, or that gives the number of regions asked for."""
     if arguments.threshold is not None:
         return float(arguments.threshold)
     if arguments.regions is not None:
@@ -141,7 +152,49 @@ def _threshold(arguments: argparse.Namespace, result: Segmentation) -> float:
     return result.default_threshold(arguments.linkage)
 
 
-def describe(image: NDArray[Any], mask: NDArray[np.bool_] | None) -> str:
+def write_regions(
+    arguments: argparse.Namespace,
+    result: Segmentation,
+    path: Path,
+    metadata: ImageMetadata | None,
+    reporter: Reporter,
+) -> float:
+    """Write the regions that were asked for, window by window; return the threshold."""
+    from napari_del.io import write_labels
+
+    with reporter.stage("regions"):
+        threshold = choose_threshold(arguments, result)
+        cut = (threshold, arguments.linkage, arguments.min_size)
+        n_regions = result.n_regions(*cut)
+        labels = result.labels(*cut)
+    with reporter.stage("write"):
+        write_labels(
+            path,
+            labels,
+            metadata,
+            highest=n_regions,
+            overwrite=arguments.overwrite,
+            progress=reporter.within("write"),
+        )
+    _report(path, arguments, result, n_regions, threshold, reporter)
+    return threshold
+
+
+def _report(
+    path: Path,
+    arguments: argparse.Namespace,
+    result: Segmentation,
+    n_regions: int,
+    threshold: float,
+    reporter: Reporter,
+) -> None:
+    reporter.line(
+        f"{path}: {n_regions} regions of {result.n_superpixels} superpixels "
+        f"(threshold {threshold:.4g}, linkage {arguments.linkage or result.default_linkage})"
+    )
+
+
+def describe(image: Any, mask: NDArray[np.bool_] | None) -> str:
     """Tell the size and type of an image in a few words."""
     channels = image.shape[2] if image.ndim == 3 else 1
     text = f"{image.shape[0]} x {image.shape[1]} pixels, {channels} channel"

@@ -6,8 +6,15 @@ import argparse
 
 from napari_del._cli_progress import Reporter
 from napari_del._cli_run import Outputs, compute, describe, load_program
+from napari_del._cli_tiled import add_tiled_options, compute_tiled, why_tiled
 
-__all__ = ["add_model_options", "add_parser"]
+__all__ = [
+    "add_cut_options",
+    "add_linkage_option",
+    "add_model_options",
+    "add_parser",
+    "add_plane_options",
+]
 
 LINKAGES = ("learned", "average", "del", "egb")
 
@@ -17,10 +24,18 @@ examples:
   napari-del segment scene.tif labels.tif --regions 500 --channels 3,0,1 --nodata 0
   napari-del segment stack.tif labels.tif --select Z=4,T=0 --min-size 50
   napari-del segment slide.svs labels.tif --threshold 0.3 --overlay overlay.png
+  napari-del segment mosaic.tif labels.tif --store mosaic.del.zarr --memory-limit 8GB
+  napari-del segment slide.ome.zarr labels.tif --scheduler tcp://10.0.0.1:8786
 
-Images are read from TIFF (ImageJ, OME, GeoTIFF, .svs), PNG and JPEG files. Labels are
-written as compressed TIFF with the pixel size and the map coordinates of the image:
-regions are numbered from 1, and 0 marks pixels that the mask or nodata excludes.
+Images are read from TIFF (ImageJ, OME, GeoTIFF, .svs), PNG, JPEG and .npy files and from
+zarr and OME-Zarr folders. Labels are written as compressed TIFF with the pixel size and the
+map coordinates of the image: regions are numbered from 1, and 0 marks pixels that the mask
+or nodata excludes.
+
+Images of any size are segmented block by block into a store, from which a run that was cut
+off goes on and napari-del relabel writes other labels. This is so if one of --store,
+--block, --scheduler, --workers and --memory-limit is given, or if all at once would take more
+than half of the machine's memory. Regions are the same either way.
 """
 
 
@@ -33,26 +48,12 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("image", metavar="IMAGE", help="TIFF, PNG or JPEG file")
-    parser.add_argument("labels", metavar="LABELS", help="TIFF file to write")
-    coarseness = parser.add_mutually_exclusive_group()
-    coarseness.add_argument(
-        "--threshold",
-        type=float,
-        metavar="T",
-        help="merge up to this dissimilarity, 0 (finest) to 1 (coarsest); default: the model's",
-    )
-    coarseness.add_argument(
-        "--regions", type=int, metavar="N", help="merge down to about this number of regions"
-    )
-    add_model_options(parser)
     parser.add_argument(
-        "--min-size",
-        type=int,
-        default=0,
-        metavar="P",
-        help="join regions of fewer pixels to their most similar neighbour (default: 0)",
+        "image", metavar="IMAGE", help="TIFF, PNG, JPEG or .npy file, zarr folder or its URL"
     )
+    parser.add_argument("labels", metavar="LABELS", help="TIFF file or .ome.zarr folder to write")
+    add_cut_options(parser)
+    add_model_options(parser)
     source = parser.add_argument_group("reading the image")
     source.add_argument(
         "--channels",
@@ -69,16 +70,8 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         metavar="V",
         help="leave out pixels of this value in all channels (default: what the file declares)",
     )
-    source.add_argument(
-        "--select",
-        type=_positions,
-        default={},
-        metavar="AXIS=I,...",
-        help="plane of a TIFF stack, such as Z=4,T=0, counted from 0",
-    )
-    source.add_argument(
-        "--series", type=int, default=0, metavar="I", help="image of a TIFF file (default: 0)"
-    )
+    add_plane_options(source)
+    add_tiled_options(parser)
     output = parser.add_argument_group("output")
     output.add_argument(
         "--overlay", metavar="PNG", help="also draw the borders over the image, to this file"
@@ -91,6 +84,57 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     output.add_argument("--overwrite", action="store_true", help="replace files that exist")
     output.add_argument("-q", "--quiet", action="store_true", help="print errors and warnings only")
     parser.set_defaults(run=run)
+
+
+def add_cut_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options that say how far regions are merged."""
+    coarseness = parser.add_mutually_exclusive_group()
+    coarseness.add_argument(
+        "--threshold",
+        type=float,
+        metavar="T",
+        help="merge up to this dissimilarity, 0 (finest) to 1 (coarsest); default: the model's",
+    )
+    coarseness.add_argument(
+        "--regions", type=int, metavar="N", help="merge down to about this number of regions"
+    )
+    add_linkage_option(parser)
+    parser.add_argument(
+        "--min-size",
+        type=int,
+        default=0,
+        metavar="P",
+        help="join regions of fewer pixels to their most similar neighbour (default: 0)",
+    )
+
+
+def add_plane_options(parser: argparse._ActionsContainer) -> None:
+    """Add the options that choose one plane of an image file."""
+    parser.add_argument(
+        "--select",
+        type=_positions,
+        default={},
+        metavar="AXIS=I,...",
+        help="plane of a stack, such as Z=4,T=0, counted from 0",
+    )
+    parser.add_argument(
+        "--series",
+        type=int,
+        default=0,
+        metavar="I",
+        help="image of a file that holds several (default: 0)",
+    )
+
+
+def add_linkage_option(parser: argparse.ArgumentParser) -> None:
+    """Add the option that says by which rule regions merge."""
+    parser.add_argument(
+        "--linkage",
+        choices=LINKAGES,
+        help="rule by which regions merge: learned, a trained function of both regions (the "
+        "default of models that have one), average border (the default of others), the paper's "
+        "rule del, or egb, adaptive to the variation inside regions",
+    )
 
 
 def add_model_options(parser: argparse.ArgumentParser) -> None:
@@ -116,22 +160,15 @@ def add_model_options(parser: argparse.ArgumentParser) -> None:
         help="how compact superpixels are, against how well they follow colour (default: 10)",
     )
     parser.add_argument(
-        "--linkage",
-        choices=LINKAGES,
-        help="rule by which regions merge: learned, a trained function of both regions (the "
-        "default of models that have one), average border (the default of others), the paper's "
-        "rule del, or egb, adaptive to the variation inside regions",
-    )
-    parser.add_argument(
         "--device", default="auto", metavar="D", help="auto (default), cpu, cuda or cuda:0"
     )
 
 
 def run(arguments: argparse.Namespace) -> None:
     """Segment a file."""
-    from napari_del.io import read_image, read_mask
+    from napari_del.io import open_image, open_mask
     from napari_del.io._nodata import combine
-    from napari_del.io.images import check_input
+    from napari_del.io.lazy import check_input, reading
     from napari_del.normalise import check_mask
 
     inputs = [check_input(arguments.image)]
@@ -149,18 +186,27 @@ def run(arguments: argparse.Namespace) -> None:
         with reporter.stage("load"):
             load_program(arguments)
         with reporter.stage("read"):
-            image = read_image(
+            opened = open_image(
                 inputs[0],
                 series=arguments.series,
                 select=arguments.select,
                 nodata=arguments.nodata,
             )
-            mask = image.mask
-            if arguments.mask is not None:
-                given = check_mask(read_mask(inputs[1]), image.data.shape[:2])
-                mask = combine(mask, given)
-        reporter.line(f"{inputs[0]}: {describe(image.data, mask)}")
-        compute(arguments, image.data, mask, image.metadata, outputs, reporter)
+            given = None if arguments.mask is None else open_mask(inputs[1])
+            why = why_tiled(arguments, opened)
+            if not why:
+                with reading(inputs[0]):
+                    image = opened.load()
+                mask = image.mask
+                if given is not None:
+                    with reading(inputs[1]):
+                        mask = combine(mask, check_mask(given, image.data.shape[:2]))
+        if why:
+            reporter.line(f"{inputs[0]}: {describe(opened.data, None)}, {why}")
+            compute_tiled(arguments, opened, given, outputs, reporter)
+        else:
+            reporter.line(f"{inputs[0]}: {describe(image.data, mask)}")
+            compute(arguments, image.data, mask, image.metadata, outputs, reporter)
     finally:
         reporter.clear()
 

@@ -21,6 +21,7 @@ from napari_del import (
     _cli_evaluate,
     _cli_models,
     _cli_segment,
+    _cli_store,
     _cli_train,
 )
 from napari_del.errors import NapariDelError, NonFiniteWarning
@@ -34,11 +35,13 @@ examples:
   napari-del demo
   napari-del models
   napari-del segment cells.tif labels.tif --regions 200 --overlay overlay.png
+  napari-del segment slide.svs labels.tif --store slide.del.zarr
+  napari-del relabel slide.del.zarr coarse.tif --regions 500
   napari-del evaluate --data bsds500/val
   napari-del train mine.toml
   napari-del segment --help
 
-exit codes: 0 success, 2 an error told in one line, 130 interrupted by Ctrl+C
+exit codes: 0 success, 1 a damaged store, 2 an error told in one line, 130 interrupted by Ctrl+C
 """
 
 
@@ -62,8 +65,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns
     -------
     int
-        Exit code: 0 on success, 2 after an error that was told in one line on standard
-        error, 130 after Ctrl+C.
+        Exit code: 0 on success, 1 if a store that was verified is damaged, 2 after an error
+        that was told in one line on standard error, 130 after Ctrl+C.
     """
     try:
         arguments = _parser().parse_args(argv)
@@ -71,7 +74,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return stop.code if isinstance(stop.code, int) else FAILED
     try:
         with _one_line_warnings():
-            arguments.run(arguments)
+            code: int | None = arguments.run(arguments)
             sys.stdout.flush()
     except NapariDelError as error:
         _tell("error", str(error))
@@ -86,7 +89,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         # Python flushes standard output once more when it exits.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return FAILED
-    return OK
+    return OK if code is None else code
 
 
 def _parser() -> Parser:
@@ -98,7 +101,7 @@ def _parser() -> Parser:
     )
     parser.add_argument("--version", action="version", version=f"napari-del {__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for module in (_cli_segment, _cli_models, _cli_evaluate, _cli_train, _cli_demo):
+    for module in (_cli_segment, _cli_store, _cli_models, _cli_evaluate, _cli_train, _cli_demo):
         module.add_parser(commands)
     return parser
 
