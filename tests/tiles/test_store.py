@@ -90,6 +90,22 @@ def test_what_was_written_is_read(store):
     assert opened.verify() == []
 
 
+def test_zeros_are_kept_as_other_values_are(tmp_path):
+    store = make(tmp_path / "run.zarr")
+    core = dict(cores())["1_2"]
+    store.write_pixels(core, np.zeros_like(PIXELS[core]))
+    store.write_table("superpixels", "1_2", {"lengths": np.zeros(5, np.int64)}, pixels=core)
+    assert not store.read_pixels(core).any()
+    assert store.read_table("superpixels", "1_2")["lengths"].tolist() == [0] * 5
+    assert store.verify() == []
+    Path(store.url, "superpixels/c/1/2").unlink()
+    Path(store.url, "tables/superpixels/1_2/lengths/c/0").unlink()
+    assert {reason for _, _, reason in store.verify()} == {
+        "lengths: chunk c/0 is missing",
+        "superpixels: chunk c/1/2 is missing",
+    }
+
+
 def test_files_of_a_table_are_few(store):
     files = [p for p in Path(store.url, "tables", "superpixels", "0_0").rglob("*") if p.is_file()]
     # One of metadata and one of values for each array but the empty one, and one for the group.
