@@ -153,7 +153,8 @@ class _Rows:
     def key(self, pairs: NDArray[np.int64]) -> NDArray[np.int64]:
         """One number for each pair of ids, ascending as pairs of rows do."""
         u, v = self._rows[np.searchsorted(self._ids, pairs)].T
-        return (u << 32) | v
+        number: NDArray[np.int64] = (u << 32) | v
+        return number
 
     def dissimilarity(self, pairs: NDArray[np.int32]) -> NDArray[np.uint32]:
         """Of pairs of rows, shape (k, 2)."""
