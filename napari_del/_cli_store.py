@@ -29,10 +29,10 @@ examples:
 
 GUARANTEES = """\
 guarantees
-  tile-exact       superpixels, graph and merging: the same bytes for every block size as all at
-                   once, on any machine
-  schedule-exact   embeddings too: the same bytes for every block size, scheduler and number of
-                   workers, on one type of machine"""
+  tile-exact       superpixels, graph and merging have the same bytes as without tiles, for every
+                   block size
+  schedule-exact   all that is computed, the network's embeddings included, has the same bytes for
+                   every block size, scheduler and number of workers, on one type of machine"""
 
 
 def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:

@@ -387,7 +387,7 @@ def test_info(run, fail, store: str, folder: Path) -> None:
         r"graph +[0-9a-f]{64}\n",
         r"hierarchy average +[0-9a-f]{64}\n",
         r"tile-exact +superpixels",
-        r"schedule-exact +embeddings",
+        r"schedule-exact +all that is computed",
     ):
         assert re.search(text, out), text
     n = napari_del.load(store).n_superpixels
