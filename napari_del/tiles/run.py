@@ -199,12 +199,13 @@ def stages(plan: Plan, *, stretched: bool) -> dict[str, tuple[str, ...]]:
     return {stage: keys for stage, keys in named.items() if keys}
 
 
-_TASKS: dict[str, Task] = {
-    "statistics": blocks.statistics,
-    "superpixels": blocks.superpixels,
-    "embedding": blocks.embedding,
-    "nodes": tables.nodes,
-    "edges": tables.edges,
+# What each stage computes, and of what.
+_TASKS: dict[str, tuple[Task, str]] = {
+    "statistics": (blocks.statistics, "block"),
+    "superpixels": (blocks.superpixels, "block"),
+    "embedding": (blocks.embedding, "window"),
+    "nodes": (tables.nodes, "band"),
+    "edges": (tables.edges, "band"),
 }
 
 
@@ -219,7 +220,8 @@ def _run(job: Job, executor: Executor, tell: Progress) -> None:
         def count(n: int, _: int, stage: str = stage, keys: tuple[str, ...] = keys) -> None:
             tell(stage, len(keys) - len(left) + n, len(keys))  # noqa: B023
 
-        executor.run(_TASKS[stage], job, left, progress=count)
+        task, what = _TASKS[stage]
+        executor.run(task, job, left, progress=count, what=what)
         if stage == "statistics":
             job = replace(job, limits=_limits(job, keys))
         if stage == "superpixels" and not any(job.store.row_counts(stage, "ids", keys)):
