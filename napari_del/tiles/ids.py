@@ -10,7 +10,7 @@ from napari_del.graph import Nodes, number_nodes
 from napari_del.superpixels.grid import Grid
 from napari_del.tiles.plan import Area
 
-__all__ = ["number_part", "to_whole"]
+__all__ = ["number_part", "number_places", "to_whole"]
 
 # Cells around a part whose superpixels may reach into it, and one to spare.
 _REACH = 4
@@ -53,6 +53,26 @@ def number_part(superpixels: NDArray[np.integer], area: Area, grid: Grid) -> Nod
 
     Parameters
     ----------
+    superpixels, area, grid
+        As for `number_places`.
+
+    Returns
+    -------
+    Nodes
+        With ids of the whole image, int64.
+    """
+    image, ids = number_places(superpixels, area, grid)
+    nodes = number_nodes(image)
+    return Nodes(nodes.image, ids[nodes.ids - 1], nodes.sizes)
+
+
+def number_places(
+    superpixels: NDArray[np.integer], area: Area, grid: Grid
+) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
+    """Number the places for superpixels in and around a part of an image, in the order of ids.
+
+    Parameters
+    ----------
     superpixels : ndarray of int32 or int64, shape (h, w)
         Ids in the whole image, 0 where masked.
     area : tuple of slice
@@ -62,23 +82,22 @@ def number_part(superpixels: NDArray[np.integer], area: Area, grid: Grid) -> Nod
 
     Returns
     -------
-    Nodes
-        With ids of the whole image, int64.
+    image : ndarray of int32, shape (h, w)
+        1 + place of each pixel, 0 where masked.
+    ids : ndarray of int64, shape (k,)
+        Id in the whole image of each place that is in `image`; for places that are not, any
+        number.
     """
     top = max(0, area[0].start // grid.step - _REACH)
     left = max(0, area[1].start // grid.step - _REACH)
     rows = area[0].stop // grid.step + _REACH + 1 - top
     columns = area[1].stop // grid.step + _REACH + 1 - left
     others = np.unique(superpixels[superpixels > grid.n_cells]).astype(np.int64)
-    local = np.empty(superpixels.shape, np.int32)
-    _to_part(superpixels, grid.n_cells, grid.columns, top, left, rows, columns, others, local)
-    nodes = number_nodes(local)
-    number = nodes.ids.astype(np.int64)
-    i, j = np.divmod(number - 1, columns)
-    ids = 1 + (i + top) * grid.columns + j + left
-    beyond = number > rows * columns
-    ids[beyond] = others[number[beyond] - rows * columns - 1]
-    return Nodes(nodes.image, ids, nodes.sizes)
+    image = np.empty(superpixels.shape, np.int32)
+    _to_part(superpixels, grid.n_cells, grid.columns, top, left, rows, columns, others, image)
+    i = np.arange(top, top + rows, dtype=np.int64)[:, np.newaxis]
+    j = np.arange(left, left + columns, dtype=np.int64)
+    return image, np.concatenate([(1 + i * grid.columns + j).ravel(), others])
 
 
 @njit(nogil=True, cache=True)

@@ -14,10 +14,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_del._threads import thread_budget
+from napari_del.errors import ReadError
 from napari_del.linkages import Cut, Linkages
 from napari_del.superpixels.grid import Grid
 from napari_del.tables import look_up
-from napari_del.tiles.ids import number_part
+from napari_del.tiles.ids import number_places
 
 if TYPE_CHECKING:
     import dask.array as da
@@ -139,14 +140,21 @@ class _Labels(_Chunked):
 
     def _read(self, index: Index) -> NDArray[Any]:
         superpixels = _pixels(self._tables, index)
+        grid = Grid(self.shape, self._tables.step)
+        image, ids = number_places(superpixels, (index[0], index[1]), grid)
+        rows = self._tables.rows_of(ids)
+        known = rows >= 0
+        numbers = np.full(ids.size, -1, np.int32)
+        numbers[known] = self._linkages.numbers_of(self._cut, rows[known])
         # Chunks are computed side by side already.
         with thread_budget(1):
-            nodes = number_part(
-                superpixels, (index[0], index[1]), Grid(self.shape, self._tables.step)
+            labels = look_up(image, numbers)
+        if labels.min(initial=0) < 0:
+            raise ReadError(
+                f"{self._tables.url} is damaged: its tables lack superpixels that its pixels "
+                "have; verify the store"
             )
-        numbers = self._linkages.numbers_of(self._cut, self._tables.rows_of(nodes.ids))
-        with thread_budget(1):
-            return look_up(nodes.image, numbers)
+        return labels
 
 
 class _Embeddings(_Chunked):

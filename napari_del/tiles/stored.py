@@ -220,26 +220,13 @@ class StoredTables:
         weights = combined_weights(column["dissimilarity"], graph.boundary())
         return EdgePart(graph.edges, weights, graph.lengths)
 
-    def rows_of(self, ids: NDArray[np.signedinteger]) -> NDArray[np.signedinteger]:
-        """Rows of some superpixels.
-
-        Raises
-        ------
-        ReadError
-            If one of them is not in the tables.
-        """
+    def rows_of(self, ids: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Rows of some superpixels, and -1 for ids that there are none of."""
         if self.n and self.ids[-1] == self.n:  # no gaps
-            rows: NDArray[np.signedinteger] = ids - 1
-            known = bool((rows < self.n).all())
-        else:
-            rows = np.searchsorted(self.ids, ids.astype(self.ids.dtype))
-            known = bool((self.ids[np.minimum(rows, self.n - 1)] == ids).all())
-        if not known:
-            raise ReadError(
-                f"{self.url} is damaged: its tables lack superpixels that its pixels have; verify "
-                "the store"
-            )
-        return rows
+            return np.where(ids <= self.n, ids - 1, -1)
+        rows = np.searchsorted(self.ids, ids.astype(self.ids.dtype))
+        found = self.ids[np.minimum(rows, self.n - 1)] == ids
+        return np.where(found, rows, -1)
 
     @cached_property
     def superpixels(self) -> da.Array:
