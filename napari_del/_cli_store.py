@@ -198,7 +198,7 @@ def _digest(store: TileStore, tables: Iterable[tuple[str, str]]) -> str:
     """One SHA-256 for the SHA-256 of the pixels, if it has any, or of the arrays of each table."""
     digest = hashlib.sha256()
     for stage, key in tables:
-        marker = store._marker(stage, key)
+        marker = store.marker(stage, key)
         if marker.pixels is not None:
             digest.update(bytes.fromhex(marker.pixels[1]))
             continue

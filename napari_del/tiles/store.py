@@ -274,7 +274,7 @@ class TileStore:
         StoreError
             If it is not done, an array is missing, or a chunk is missing or damaged.
         """
-        marker = self._marker(stage, key)
+        marker = self.marker(stage, key)
         return {
             name: self._read(stage, key, name, marker, slice(None))
             for name in (marker.arrays if names is None else names)
@@ -288,7 +288,7 @@ class TileStore:
         StoreError
             As for `read_table`.
         """
-        return self._read(stage, key, name, self._marker(stage, key), slice(start, stop))
+        return self._read(stage, key, name, self.marker(stage, key), slice(start, stop))
 
     def row_counts(self, stage: str, name: str, keys: Sequence[str]) -> list[int]:
         """Number of rows that an array has in the table of each key.
@@ -345,7 +345,14 @@ class TileStore:
                 progress(count, len(tasks))
         return damaged
 
-    def _marker(self, stage: str, key: str) -> Marker:
+    def marker(self, stage: str, key: str) -> Marker:
+        """What is known of a table: the shapes, dtypes and SHA-256 of its arrays.
+
+        Raises
+        ------
+        StoreError
+            If there is none, or it is damaged.
+        """
         with self._reading(f"marker of {stage} {key}"):
             (text,) = get_many(self._store, [marker_key(stage, key)])
         return self._parse(stage, key, text)
