@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from napari_del._checks import check_channels, check_image_kind, check_mask_kind
 from napari_del._lab import to_lab
 from napari_del.errors import ImageError, NonFiniteWarning
 
@@ -62,41 +63,16 @@ class NormalisedImage:
     valid: NDArray[np.bool_] | None
 
 
-def _check_image(image: ArrayLike, channels: Sequence[int] | None) -> NDArray[np.generic]:
+def _read(image: ArrayLike, channels: Sequence[int] | None) -> NDArray[np.generic]:
     """The image as an array (Y, X, C) of an integer or floating dtype, or an `ImageError`."""
-    shape = tuple(getattr(image, "shape", None) or np.shape(image))
-    if len(shape) not in (2, 3):
-        raise ImageError(
-            f"image has {len(shape)} dimensions, shape {shape}; expected (Y, X) or (Y, X, C): "
-            "select one plane"
-        )
-    if 0 in shape:
-        raise ImageError(f"image has shape {shape}; expected at least one pixel and one channel")
-    dtype = np.dtype(getattr(image, "dtype", None) or np.asarray(image).dtype)
-    if dtype.kind not in "buif":
-        raise ImageError(
-            f"image has dtype {dtype}; expected bool, integer or floating-point numbers: convert it"
-        )
-    if channels is not None:
-        n = shape[2] if len(shape) == 3 else 1
-        chosen = list(channels)
-        if not chosen:
-            raise ImageError(f"channels is empty; expected indices from 0 to {n - 1}")
-        for c in chosen:
-            if isinstance(c, bool) or c not in range(n):
-                raise ImageError(
-                    f"channel {c!r} does not exist; expected indices from 0 to {n - 1}, because "
-                    f"the image has shape {shape}"
-                )
-        if len(shape) == 3:
-            indices = [int(c) for c in chosen]
-            source: Any = image if hasattr(image, "shape") else np.asarray(image)
-            # zarr arrays take a list of indices, beside a slice, under this name alone.
-            image = getattr(source, "oindex", source)[..., indices]
-    array = np.asarray(image)
-    if array.ndim == 2:
-        array = array[..., np.newaxis]
-    return array
+    source: Any = image if hasattr(image, "shape") else np.asarray(image)
+    shape, _ = check_image_kind(source)
+    chosen = check_channels(channels, shape)
+    if chosen is not None and len(shape) == 3:
+        # zarr arrays take a list of indices, beside a slice, under this name alone.
+        source = getattr(source, "oindex", source)[..., chosen]
+    array = np.asarray(source)
+    return array[..., np.newaxis] if array.ndim == 2 else array
 
 
 def check_mask(mask: ArrayLike | None, shape: tuple[int, int]) -> NDArray[np.bool_] | None:
@@ -104,12 +80,7 @@ def check_mask(mask: ArrayLike | None, shape: tuple[int, int]) -> NDArray[np.boo
     if mask is None:
         return None
     array = np.asarray(mask)
-    if array.shape != shape:
-        raise ImageError(
-            f"mask has shape {array.shape}; expected {shape}, the shape of the image in pixels"
-        )
-    if array.dtype.kind not in "bui":
-        raise ImageError(f"mask has dtype {array.dtype}; expected bool: compare it with a value")
+    check_mask_kind(array, shape)
     return np.ascontiguousarray(array != 0)
 
 
@@ -325,7 +296,7 @@ def normalise(
     NonFiniteWarning
         If some pixels are NaN or infinite; they are masked.
     """
-    given = _check_image(image, channels)
+    given = _read(image, channels)
     shape = given.shape[:2]
     array, valid, n_bad = clean(given, check_mask(mask, shape))
     warn_of_nodata(n_bad, shape[0] * shape[1], stacklevel=3)
