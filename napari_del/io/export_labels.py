@@ -5,16 +5,18 @@ from __future__ import annotations
 import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import tifffile
-import zarr
 from numpy.typing import NDArray
 
 from napari_del.errors import OutputError
 from napari_del.io._image import ImageMetadata
 from napari_del.io._windows import Window, in_order, read, side_of, windows
+
+if TYPE_CHECKING:
+    import zarr
 
 __all__ = ["label_range", "write_ome_zarr", "write_tiles"]
 
@@ -196,6 +198,8 @@ def write_ome_zarr(
     progress : callable or None
         Called as ``progress(done, total)`` with numbers of pixels.
     """
+    import zarr  # takes long, and most labels are written as TIFF
+
     shapes = levels((labels.shape[0], labels.shape[1]), CHUNK)
     size = metadata.pixel_size or (1.0, 1.0)
     unit = _UNITS.get(metadata.unit or "") if metadata.pixel_size is not None else None
