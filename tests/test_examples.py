@@ -10,6 +10,7 @@ from typing import Any
 
 import imageio.v3 as iio
 import pytest
+import tifffile
 from skimage import data
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
@@ -28,6 +29,19 @@ def test_regions_at_three_scales(tmp_path: Path) -> None:
     assert coarse.shape == fine.shape == image.shape
     # More regions have more border, so more of the picture differs from the image.
     assert 0 < (coarse != image).sum() < (fine != image).sum()
+
+
+def test_whole_slide(tmp_path: Path) -> None:
+    script = EXAMPLES / "whole_slide.py"
+    for _ in range(2):  # the second run finds all that it needs in the store
+        run = subprocess.run(
+            [sys.executable, str(script)], cwd=tmp_path, capture_output=True, text=True, check=False
+        )
+        assert run.returncode == 0, run.stderr
+    assert {path.name for path in tmp_path.iterdir()} == {"regions.del.zarr", "regions.tif"}
+    labels = tifffile.imread(tmp_path / "regions.tif")
+    assert labels.shape == (480, 480) and 200 < labels.max() <= 300
+    assert f"regions.tif: {labels.max()} regions" in run.stdout
 
 
 @pytest.mark.gui
