@@ -1,7 +1,7 @@
 """How much memory a run takes, predicted before it begins.
 
 Bytes for each pixel of what a task holds at a time, measured as peak resident memory of whole
-runs on images of several sizes, and rounded up. ``benchmarks/rows_large.py`` measures them.
+runs on images of several sizes, and rounded up. ``benchmarks/large.py`` measures them.
 """
 
 from __future__ import annotations

@@ -1,0 +1,180 @@
+"""One run of `segment_large`, or of the network alone, in a process of its own.
+
+Prints what it took as JSON.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+import tempfile
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import zarr
+
+from benchmarks._images import natural_image
+from napari_del import segment_large
+from napari_del._threads import n_threads, torch_threads_restored, use_one_torch_thread
+from napari_del.models import MEAN_COLOR, find_model, load_network, resolve_device
+from napari_del.tiles.memory import predict_run
+from napari_del.tiles.plan import Plan
+from napari_del.tiles.store import TileStore
+
+
+class Stages:
+    """Seconds and peak resident memory between calls of a progress function."""
+
+    def __init__(self) -> None:
+        self.rows: dict[str, dict[str, float]] = {}
+        self._begin("start", 0)
+
+    def _begin(self, name: str, tasks: int) -> None:
+        self._name, self._tasks = name, tasks
+        self._since = time.perf_counter()
+        _forget_peak()
+
+    def end(self) -> None:
+        seconds = time.perf_counter() - self._since
+        self.rows[self._name] = {"seconds": seconds, "gigabytes": _peak(), "tasks": self._tasks}
+
+    def __call__(self, stage: str, done: int, total: int) -> None:
+        if stage != self._name:
+            self.end()
+            self._begin(stage, total)
+
+
+def _forget_peak() -> None:
+    """Let the kernel count the peak from here on, where it can (Linux)."""
+    file = Path("/proc/self/clear_refs")
+    if file.exists():
+        file.write_text("5")
+
+
+def _peak() -> float:
+    """Most resident memory, in GB, since it was forgotten; not a number on Windows."""
+    try:
+        import resource
+    except ImportError:
+        return float("nan")
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e9
+
+
+def bytes_by_part(store: Path) -> dict[str, dict[str, int]]:
+    """Bytes and files of each part of a store: its pixels, each column of each stage, the rest."""
+    parts: dict[str, dict[str, int]] = {}
+    for folder, _, names in os.walk(store):
+        place = Path(folder).relative_to(store).parts
+        if place[:1] == ("tables",) and len(place) >= 4:
+            part = f"{place[1]} {place[3]}"
+        else:
+            part = place[0] if place and place[0] != "tables" else "other"
+        row = parts.setdefault(part, {"bytes": 0, "files": 0})
+        row["files"] += len(names)
+        row["bytes"] += sum((Path(folder) / name).stat().st_size for name in names)
+    return dict(sorted(parts.items()))
+
+
+def run(image: Path, store: Path, args: argparse.Namespace) -> dict[str, Any]:
+    """What a whole run takes, kernels compiled and the network loaded."""
+    with tempfile.TemporaryDirectory() as folder:
+        segment_large(
+            natural_image(600, 700), Path(folder) / "small", model=args.model, block=512,
+            device="cpu", workers=args.workers, scheduler=args.scheduler,
+        )  # fmt: skip
+    source = zarr.open_array(image, mode="r")
+    stages = Stages()
+    start = time.perf_counter()
+    segmentation = segment_large(
+        source, store, model=args.model, block=args.block, device="cpu",
+        workers=args.workers, scheduler=args.scheduler, progress=stages,
+    )  # fmt: skip
+    seconds = time.perf_counter() - start
+    stages.end()
+    workers = args.workers or n_threads()
+    info = find_model(args.model)
+    plan = _plan(source, args)
+    need = predict_run(plan, source.shape[2], source.dtype, info, workers)
+    return {
+        "shape": list(source.shape),
+        "block": args.block,
+        "scheduler": args.scheduler,
+        "workers": workers,
+        "threads": n_threads(),
+        "seconds": seconds,
+        "stages": stages.rows,
+        "gigabytes": max(row["gigabytes"] for row in stages.rows.values()),
+        "predicted": {**need._asdict(), "peak": need.peak},
+        "superpixels": segmentation.n_superpixels,
+        "edges": sum(TileStore.open(store).row_counts("edges", "edges", plan.band_keys)),
+        "store": bytes_by_part(store),
+    }
+
+
+def _plan(source: zarr.Array[Any], args: argparse.Namespace) -> Plan:
+    info = find_model(args.model)
+    shape = source.shape[0], source.shape[1]
+    if info.name == MEAN_COLOR:
+        return Plan(shape, 8, args.block)
+    network = load_network(info, resolve_device("cpu"))
+    return Plan(
+        shape, 8, args.block, core=network.core, margin=network.margin, stride=network.stride,
+        output_stride=network.output_stride,
+    )  # fmt: skip
+
+
+def forward(image: Path, args: argparse.Namespace) -> dict[str, Any]:
+    """What the network alone takes for the same windows, whose pixels lie ready in memory.
+
+    As many windows at a time as there are workers, each with one thread of PyTorch: as a run
+    does it.
+    """
+    import torch
+
+    source = zarr.open_array(image, mode="r")
+    plan = _plan(source, args)
+    network = load_network(find_model(args.model), resolve_device("cpu"))
+    inputs = []
+    for key in plan.window_keys:
+        extent = plan.window_of(key).extent
+        pixels = np.asarray(source[extent], np.float32)
+        lack = [(0, e.stop - e.start - n) for e, n in zip(extent, pixels.shape, strict=False)]
+        pixels = np.pad(pixels, [*lack, (0, 0)], mode="reflect")
+        inputs.append(torch.from_numpy(pixels).permute(2, 0, 1)[None])
+
+    def compute(x: torch.Tensor) -> None:
+        use_one_torch_thread()
+        with torch.inference_mode():
+            network(x)
+
+    workers = args.workers or n_threads()
+    with torch_threads_restored(), ThreadPoolExecutor(workers) as executor:
+        list(executor.map(compute, inputs[:workers]))
+        start = time.perf_counter()
+        list(executor.map(compute, inputs))
+        seconds = time.perf_counter() - start
+    return {"windows": len(inputs), "workers": workers, "seconds": seconds}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks._large_run")
+    parser.add_argument("image", type=Path)
+    parser.add_argument("--model", required=True)
+    parser.add_argument("--forward", action="store_true", help="the network alone")
+    parser.add_argument("--store", type=Path)
+    parser.add_argument("--block", type=int, default=2048)
+    parser.add_argument("--scheduler", default="threads")
+    parser.add_argument("--workers", type=int)
+    args = parser.parse_args()
+    taken = forward(args.image, args) if args.forward else run(args.image, args.store, args)
+    print(json.dumps(taken))
+
+
+if __name__ == "__main__":
+    main()
