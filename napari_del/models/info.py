@@ -126,7 +126,7 @@ NETWORKS = {
         "napari_del.models.lite",
         "DelLite",
         "del-lite.safetensors",
-        "6d2f74c78652e347d7d26d21f8f08a3381ff23fe8eeb5d014205dea22b704a19",
+        "a32fb022e773c813bb411c5061f30071dd7c4a27e9c32cc8a809ecec36aa82f4",
     ),
     "del-vgg16": Registered(
         "the paper's network on VGG16: convert the authors' weights, see docs/caffe.md",

@@ -66,11 +66,15 @@ class NetworkConfig:
         Of networks that come from one another, one trained on natural images and one on all
         kinds, the mean is good at both (Wortsman et al., "Robust fine-tuning of zero-shot
         models", CVPR 2022).
+    average_after : str
+        A model or file, as for `initial`: the trained weights are averaged with these. The mean
+        of the weights before and after a training is mostly better than either.
     """
 
     model: str = "del-lite"
     initial: str = "imagenet"
     average_with: str = ""
+    average_after: str = ""
 
 
 @dataclass(frozen=True)
@@ -153,6 +157,7 @@ class TrainingConfig:
                 "model": self.network.model,
                 "initial": Path(self.network.initial).name,
                 "average_with": Path(self.network.average_with).name,
+                "average_after": Path(self.network.average_after).name,
             },
             "data": data,
             "synthetic": self.synthetic,
@@ -244,7 +249,7 @@ class _Reader:
             if "path" not in values:
                 raise self._error(where, "path is missing; expected the folder of the images")
             values.setdefault("name", values["path"].resolve().name)
-        for key in ("initial", "average_with"):
+        for key in ("initial", "average_with", "average_after"):
             if str(values.get(key, "")).endswith(".safetensors"):
                 values[key] = str(self._path.parent / values[key])
         return kind(**values)
@@ -345,6 +350,7 @@ _KEYS: dict[str, tuple[Callable[[Any], Any], str]] = {
     "model": (_text, "the name of a network"),
     "initial": (_text, "'imagenet', the name of a model or a .safetensors file"),
     "average_with": (_text, "the name of a model or a .safetensors file"),
+    "average_after": (_text, "the name of a model or a .safetensors file"),
     "every": (_whole(1), "a whole number of at least 1"),
     "images": (_whole(1), "a whole number of at least 1"),
     "synthetic": (_number(0, math.inf), "a number of at least 0"),

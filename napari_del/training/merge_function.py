@@ -160,7 +160,7 @@ def fit_merge_function(
     *,
     shares: Sequence[float] = SHARES,
     hidden: Sequence[int] = (32, 16),
-    members: int = 3,
+    members: int = 8,
     rounds: int = 2,
     steps: int = 3000,
     seed: int = 0,

@@ -9,6 +9,7 @@ from os import PathLike
 from pathlib import Path
 
 import torch
+from safetensors import safe_open
 
 from napari_del.errors import OutputError, ParameterError
 from napari_del.evaluation.datasets import AnnotatedImage
@@ -18,7 +19,13 @@ from napari_del.models.lite import DelLite
 from napari_del.training.config import TrainingConfig
 from napari_del.training.merge_function import add_merge_function
 from napari_del.training.sheet import picture_sheet, write_sheet
-from napari_del.training.start import initial_network, load_images, load_mixture
+from napari_del.training.start import (
+    average,
+    initial_network,
+    load_images,
+    load_mixture,
+    trainable_copy,
+)
 from napari_del.training.thresholds import choose_default_thresholds, set_default_thresholds
 from napari_del.training.train import checkpoint_of, train
 from napari_del.training.weights import export_weights
@@ -77,6 +84,8 @@ def run_training(
     where = resolve_device(device)
     settings = config.training
     network = initial_network(config.network, settings.seed)
+    after = config.network.average_after
+    other = trainable_copy(after) if after else None  # read now, so that it is there later
     validation = config.validation
     seen = [] if validation is None else load_images(validation)
     mixture = load_mixture(config, log)
@@ -95,6 +104,12 @@ def run_training(
         look=look,
         look_every=settings.steps if validation is None else validation.every,
     )
+    if other is not None:
+        average(network, other)
+        with safe_open(destination, framework="pt") as file:
+            header = dict(file.metadata())
+        export_weights(network, destination, header)
+        log(f"averaged with {after}")
     if config.merge_images > 0:
         add_merge_function(
             destination,

