@@ -22,6 +22,7 @@ __all__ = [
     "AdjacencyGraph",
     "Nodes",
     "adjacency",
+    "count_ids",
     "dissimilarity",
     "number_nodes",
 ]
@@ -63,7 +64,7 @@ def number_nodes(superpixels: NDArray[np.int32]) -> Nodes:
         Shares memory with `superpixels` where its ids have no gaps.
     """
     counts = np.zeros(int(superpixels.max(initial=0)) + 1, np.int64)
-    _count_ids(superpixels, counts)
+    count_ids(superpixels, counts)
     counts[0] = 0
     ids = np.flatnonzero(counts).astype(np.int32)
     sizes = counts[ids]
@@ -75,8 +76,8 @@ def number_nodes(superpixels: NDArray[np.int32]) -> Nodes:
 
 
 @njit(nogil=True, cache=True)
-def _count_ids(superpixels: NDArray[np.int32], counts: NDArray[np.int64]) -> None:
-    """Like `numpy.bincount`, which would first copy the image as 64-bit integers."""
+def count_ids(superpixels: NDArray[np.int32], counts: NDArray[np.int64]) -> None:
+    """Add the pixels of each id; `numpy.bincount` would first copy the image as 64-bit integers."""
     for y in range(superpixels.shape[0]):
         for x in range(superpixels.shape[1]):
             counts[superpixels[y, x]] += 1

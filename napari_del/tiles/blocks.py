@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from napari_del._threads import use_one_torch_thread
 from napari_del.contrast import color_sums
 from napari_del.embedding import pool, run_window
-from napari_del.graph import Nodes, adjacency, number_nodes
+from napari_del.graph import Nodes, adjacency, count_ids, number_nodes
 from napari_del.normalise import (
     displayed,
     lattice_spacing,
@@ -74,22 +74,24 @@ def superpixels(job: Job, key: str) -> None:
     whole = to_whole(ring.ids, part, origin, plan.grid)
     graph = adjacency(ring, inner=shape_of(block.core))
 
-    core = _inside(block.core, block.extent)
-    nodes = number_nodes(np.ascontiguousarray(ids[core]))
-    own = to_whole(nodes.ids, part, origin, plan.grid)
-    features = np.ascontiguousarray(normalised.features[:, core[0], core[1]])
-    sums, squares = color_sums(features, nodes)
-    table = np.zeros(own.size + 1, plan.ids_dtype)
-    table[1:] = own
-    job.store.write_pixels(block.core, table[nodes.image])
+    height, width = shape_of(block.core)
+    image = ring.image[:height, :width]
+    counts = np.zeros(whole.size + 1, np.int64)
+    count_ids(image, counts)
+    y, x = _inside(block.core, block.extent)
+    sums, squares = color_sums(normalised.features[:, y, x], Nodes(image, ring.ids, counts[1:]))
+    own = counts[1:] > 0
+    table = np.zeros(whole.size + 1, plan.ids_dtype)
+    table[1:] = whole
+    job.store.write_pixels(block.core, table[image])
     job.store.write_table(
         "superpixels",
         key,
         {
-            "ids": own,
-            "sizes": nodes.sizes,
-            "sums": np.ascontiguousarray(sums),
-            "squares": np.ascontiguousarray(squares),
+            "ids": whole[own],
+            "sizes": counts[1:][own],
+            "sums": sums[own],
+            "squares": squares[own],
             "edges": whole[graph.edges],
             "lengths": graph.lengths,
         },
