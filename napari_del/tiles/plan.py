@@ -27,7 +27,7 @@ Area = tuple[slice, slice]
 # Cells beyond its own that a superpixel may reach into, and one to spare.
 _REACH = 4
 # Cells in a band of tables.
-_BAND_CELLS = 2**17
+_BAND_CELLS = 2**18
 
 
 def shape_of(area: Area) -> tuple[int, int]:

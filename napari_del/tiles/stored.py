@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from napari_del._threads import n_threads
 from napari_del.contrast import ColorMoments
 from napari_del.errors import ReadError
 from napari_del.graph import AdjacencyGraph
@@ -307,10 +308,12 @@ class StoredLinkages(Linkages):
     def _compute(self, linkage: str, progress: Callable[[int, int], object] | None) -> Hierarchy:
         tables, store = self._stored, self._stored.store
         if linkage in ("average", "del"):
-            # Bands are small, for tasks; several of them are one part.
+            # Bands are small, for tasks; several of them are one part. Few rows make small parts
+            # too, so that there is one for each thread.
+            rows = min(_PART_ROWS, max(tables.n // (2 * n_threads()), 1))
             bands = [0]
             for k, start in enumerate(tables.starts):
-                if start - tables.starts[bands[-1]] >= _PART_ROWS or k + 1 == len(tables.starts):
+                if start - tables.starts[bands[-1]] >= rows or k + 1 == len(tables.starts):
                     bands.append(k)
 
             def load(part: int) -> EdgePart:

@@ -47,33 +47,39 @@ def nodes(job: Job, key: str) -> None:
     """Write the rows of a band: ids, sizes, mean embeddings and colours of superpixels."""
     plan, store = job.plan, job.store
     band = plan.band_of(key)
-    sizes, sums, squares, embedded = _Sums(), _Sums(), _Sums(), _Sums()
+    with_colors = job.info.has_boundary
+    names = ["sizes", "sums", *["squares"] * with_colors]
+    found = {name: _Sums() for name in names}
     for block in plan.blocks_in(band):
-        part = _part(job, "superpixels", block, band)
-        for found, name in ((sizes, "sizes"), (sums, "sums"), (squares, "squares")):
-            found.add(part[0], store.read_rows("superpixels", block, name, *part[1]))
+        ids, columns = _part(job, "superpixels", block, band, names)
+        for name in names:
+            found[name].add(ids, columns[name])
+    embedded = _Sums()
     for window in plan.windows_in(band):
-        part = _part(job, "embedding", window, band)
-        embedded.add(part[0], store.read_rows("embedding", window, "sums", *part[1]))
-    ids, size = sizes.total(np.empty(0, np.int64))
-    color = sums.total(np.empty((0, job.source.n_channels), np.int64))[1]
+        ids, columns = _part(job, "embedding", window, band, ["sums"])
+        embedded.add(ids, columns["sums"])
+    ids, size = found["sizes"].total(np.empty(0, np.int64))
+    colors = np.empty((0, job.source.n_channels), np.int64)
+    color = found["sums"].total(colors)[1]
     table: dict[str, NDArray[np.generic]] = {"ids": ids.astype(plan.ids_dtype), "sizes": size}
     if plan.has_network:
         total = embedded.total(np.empty((0, job.info.embedding_dim), np.int64))[1]
         table["embeddings"] = mean_embedding(total, EMBEDDING_SCALE, size)
     else:
         table["embeddings"] = mean_embedding(color, MEAN_COLOR_SCALE, size)
-    if job.info.has_boundary:
-        square = squares.total(np.empty((0, job.source.n_channels), np.int64))[1]
+    if with_colors:
+        square = found["squares"].total(colors)[1]
         table["colors"], table["color_squares"] = color_moments(color, square, size)
     store.write_table("nodes", key, table)
 
 
-def _part(job: Job, stage: str, key: str, band: Band) -> tuple[NDArray[np.int64], tuple[int, int]]:
-    """Ids of a band in one of the tables, and their rows there."""
-    ids = job.store.read_table(stage, key, ["ids"])["ids"]
-    start, stop = np.searchsorted(ids, [band.first, band.stop]).tolist()
-    return ids[start:stop], (start, stop)
+def _part(
+    job: Job, stage: str, key: str, band: Band, names: list[str]
+) -> tuple[NDArray[np.int64], dict[str, NDArray[np.int64]]]:
+    """Ids of a band in one of the tables, and their rows of some columns there."""
+    table = job.store.read_table(stage, key, ["ids", *names])
+    start, stop = np.searchsorted(table["ids"], [band.first, band.stop]).tolist()
+    return table["ids"][start:stop], {name: table[name][start:stop] for name in names}
 
 
 def edges(job: Job, key: str) -> None:
@@ -110,9 +116,9 @@ def _edges(
     job: Job, stage: str, key: str, band: Band, name: str
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Edges of a band in one of the tables, shape (k, 2), and the values of a column there."""
-    pairs = job.store.read_table(stage, key, ["edges"])["edges"]
-    start, stop = np.searchsorted(pairs[:, 0], [band.first, band.stop]).tolist()
-    return pairs[start:stop], job.store.read_rows(stage, key, name, start, stop)
+    table = job.store.read_table(stage, key, ["edges", name])
+    start, stop = np.searchsorted(table["edges"][:, 0], [band.first, band.stop]).tolist()
+    return table["edges"][start:stop], table[name][start:stop]
 
 
 class _Rows:
@@ -152,15 +158,17 @@ class _Rows:
 
     def key(self, pairs: NDArray[np.int64]) -> NDArray[np.int64]:
         """One number for each pair of ids, ascending as pairs of rows do."""
-        u, v = self._rows[np.searchsorted(self._ids, pairs)].T
+        u, v = self._rows[_places(self._ids, pairs)].T
         number: NDArray[np.int64] = (u << 32) | v
         return number
 
     def dissimilarity(self, pairs: NDArray[np.int32]) -> NDArray[np.uint32]:
         """Of pairs of rows, shape (k, 2)."""
-        places = np.searchsorted(self._rows, pairs)
-        used, local = np.unique(places, return_inverse=True)
-        return dissimilarity(local.reshape(-1, 2).astype(np.int32), self._embeddings(used))
+        places = _places(self._rows, pairs)
+        used = np.zeros(self._rows.size, np.bool_)
+        used[places] = True
+        local = np.cumsum(used, dtype=np.int32) - np.int32(1)
+        return dissimilarity(local[places], self._embeddings(np.flatnonzero(used)))
 
     def _embeddings(self, places: NDArray[np.intp]) -> NDArray[np.float32]:
         found = [np.empty((0, 1), np.float32)]
@@ -175,3 +183,10 @@ class _Rows:
                 )
                 found.append(table[own - start])
         return np.concatenate(found[1:] or found)
+
+
+def _places(values: NDArray[np.int64], wanted: NDArray[np.integer]) -> NDArray[np.intp]:
+    """Where each of some numbers stands in an ascending list that holds them all."""
+    if values.size and values[-1] - values[0] + 1 == values.size:  # no gaps
+        return np.asarray(wanted - values[0], np.intp)
+    return np.searchsorted(values, wanted)
