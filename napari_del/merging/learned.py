@@ -45,6 +45,8 @@ __all__ = ["MergeFunction", "Stage", "first_stage", "learned", "next_stage", "st
 _LAST_LEVEL = 0.4
 # Features are cut off at this many standard deviations.
 _REACH = 6.0
+# Pairs of regions that the function is asked about at a time.
+_PAIRS = 2**10
 
 
 @dataclass(frozen=True)
@@ -101,16 +103,21 @@ class MergeFunction:
         widest = max(len(FEATURES), *(len(w) for w in self.weights))
 
         def run(start: int, stop: int) -> None:
-            values = np.clip((features[start:stop] - self.mean) / self.scale, -_REACH, _REACH)
-            held = np.zeros((len(values), widest))
-            held[:, : values.shape[1]] = values
-            following = np.empty_like(held)
-            for number, (weight, bias) in enumerate(zip(self.weights, self.biases, strict=True)):
-                _layer(held, weight, bias, number + 1 < len(self.weights), following)
-                held, following = following, held
-            out[start:stop] = 1 / (1 + np.exp(-held[:, 0]))
+            # A few pairs at a time, so that their layers stay in the cache.
+            for first in range(start, stop, _PAIRS):
+                part = features[first : min(first + _PAIRS, stop)]
+                values = np.clip((part - self.mean) / self.scale, -_REACH, _REACH)
+                held = np.zeros((len(values), widest))
+                held[:, : values.shape[1]] = values
+                following = np.empty_like(held)
+                for number, (weight, bias) in enumerate(
+                    zip(self.weights, self.biases, strict=True)
+                ):
+                    _layer(held, weight, bias, number + 1 < len(self.weights), following)
+                    held, following = following, held
+                out[first : first + len(part)] = 1 / (1 + np.exp(-held[:, 0]))
 
-        parallel_for(run, len(features), grain=2**10)
+        parallel_for(run, len(features), grain=_PAIRS)
         return out
 
     def tensors(self) -> dict[str, NDArray[np.float32]]:

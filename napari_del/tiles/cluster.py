@@ -104,7 +104,7 @@ class Cluster(Executor):
                 )
         return threads
 
-    def _prepare(self, job: Any) -> None:
+    def _prepare(self, job: Any, count: int) -> None:
         if self._scattered is None or job is not self._job:
             self._job = job
             self._scatter()

@@ -96,7 +96,7 @@ class Executor(ABC):
         """
         if not keys:
             return
-        self._prepare(job)
+        self._prepare(job, len(keys))
         waiting, running = deque(keys), dict[Future[None], str]()
         losses, suspects = Counter[str](), set[str]()
         done = 0
@@ -151,8 +151,8 @@ class Executor(ABC):
                 return [key]
         return []
 
-    def _prepare(self, job: Any) -> None:
-        """Get ready for tasks of a job."""
+    def _prepare(self, job: Any, count: int) -> None:
+        """Get ready for a number of tasks of a job."""
         self._job = job
 
     @abstractmethod
@@ -183,8 +183,12 @@ class Executor(ABC):
 class _Threads(Executor):
     def __init__(self, workers: int) -> None:
         super().__init__(workers, workers)
-        self._budget = max(1, n_threads() // workers)
         self._pool = ThreadPoolExecutor(workers, thread_name_prefix="napari-del-task")
+
+    def _prepare(self, job: Any, count: int) -> None:
+        super()._prepare(job, count)
+        # Fewer tasks than workers have more threads each.
+        self._budget = max(1, n_threads() // min(self.workers, count))
 
     def _submit(self, function: Task, key: str, place: str) -> Future[None]:
         return self._pool.submit(call, function, self._job, key, place, self._budget)
@@ -201,7 +205,7 @@ class _Processes(Executor):
         self._budget = max(1, n_threads() // workers)
         self._pool: ProcessPoolExecutor | None = None
 
-    def _prepare(self, job: Any) -> None:
+    def _prepare(self, job: Any, count: int) -> None:
         if self._pool is not None and job is self._job:
             return
         self.close()

@@ -90,7 +90,8 @@ class Plan:
     Raises
     ------
     ParameterError
-        If the block is smaller than the halo.
+        If the block is smaller than the halo, or the step so small that there would be too many
+        superpixels.
     """
 
     shape: tuple[int, int]
@@ -111,6 +112,12 @@ class Plan:
             raise ParameterError(
                 f"block is {self.block!r}; expected a whole number of at least {self.halo} pixels, "
                 f"the halo of superpixels of step {self.step}"
+            )
+        if self.grid.n_cells >= 2**31:  # rows of tables have 32 bits
+            raise ParameterError(
+                f"step is {self.step}; expected a larger one, because {self.shape[0]} x "
+                f"{self.shape[1]} pixels have {self.grid.n_cells} superpixels, and fewer than "
+                f"{2**31} can be numbered"
             )
 
     @property
@@ -216,13 +223,14 @@ class Plan:
 
     def blocks_in(self, band: Band) -> list[str]:
         """Names of the blocks that may hold superpixels of a band."""
-        return _within(self.block_keys, band.rows, self.block)
+        return _within(self.block_keys, -(-self.shape[1] // self.block), band.rows, self.block)
 
     def windows_in(self, band: Band) -> list[str]:
         """Names of the windows that may hold superpixels of a band."""
         # What a window says of borders reaches one pixel beyond its core.
         rows = slice(max(0, band.rows.start - 1), band.rows.stop + 1)
-        return _within(self.window_keys, rows, self.core)
+        columns = -(-self.shape[1] // self.core) if self.has_network else 0
+        return _within(self.window_keys, columns, rows, self.core)
 
 
 def _keys(rows: int, columns: int) -> tuple[str, ...]:
@@ -234,7 +242,9 @@ def _place(key: str) -> tuple[int, int]:
     return int(i), int(j)
 
 
-def _within(keys: tuple[str, ...], rows: slice, side: int) -> list[str]:
-    """Those of squares of a side that share rows of the image."""
-    wanted = range(rows.start // side, (rows.stop - 1) // side + 1) if side else range(0)
-    return [key for key in keys if _place(key)[0] in wanted]
+def _within(keys: tuple[str, ...], columns: int, rows: slice, side: int) -> list[str]:
+    """Those of squares of a side, `columns` in a row, that share rows of the image."""
+    if not keys:
+        return []
+    first, last = rows.start // side, (rows.stop - 1) // side
+    return list(keys[first * columns : (last + 1) * columns])

@@ -118,7 +118,9 @@ def segment_large(
     -------
     Segmentation
         Backed by the store: `Segmentation.superpixels` and `Segmentation.labels` are dask
-        arrays whose chunks are computed when they are asked for.
+        arrays whose chunks are computed when they are asked for. The hierarchy of the linkage
+        "average" is kept in the store. That of "learned", the default of models with a merge
+        function, is computed when first asked for, in memory: about 1 kB a superpixel.
 
     Raises
     ------
@@ -174,7 +176,8 @@ def segment_large(
             _run(job, executor, tell)
     tell("merge", 0, 1)
     segmentation = read_stored(job.store)
-    segmentation.hierarchy()
+    # The linkage that is merged in parts, in little memory; others when they are asked for.
+    segmentation.hierarchy("average")
     tell("merge", 1, 1)
     return segmentation
 

@@ -34,7 +34,7 @@ __all__ = ["MERGE_FUNCTION", "StoredLinkages", "StoredTables", "read_stored"]
 # Stage and key of the table that holds the tensors of the model's merge function.
 MERGE_FUNCTION = ("model", "merge_function")
 # Rows that are merged at a time: some hundred MB.
-_PART_ROWS = 2**20
+_PART_ROWS = 2**19
 
 
 def read_stored(store: TileStore) -> Segmentation:
