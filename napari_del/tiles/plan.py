@@ -26,8 +26,8 @@ Area = tuple[slice, slice]
 
 # Cells beyond its own that a superpixel may reach into, and one to spare.
 _REACH = 4
-# Cells in a band of tables.
-_BAND_CELLS = 2**18
+# Cells in a band of tables; half as many with a network, whose embeddings take more room.
+_BAND_CELLS = 2**19
 
 
 def shape_of(area: Area) -> tuple[int, int]:
@@ -199,7 +199,8 @@ class Plan:
     @property
     def band_rows(self) -> int:
         """Rows of cells in a band."""
-        return max(1, _BAND_CELLS // self.grid.columns)
+        cells = _BAND_CELLS // 2 if self.has_network else _BAND_CELLS
+        return max(1, cells // self.grid.columns)
 
     @cached_property
     def band_keys(self) -> tuple[str, ...]:

@@ -82,7 +82,8 @@ class StoredTables:
         self.shape: tuple[int, int] = store.shape
         self.step = int(store.manifest["parameters"]["step"])
         # Bands do not depend on the blocks.
-        self._plan = Plan(self.shape, self.step, max(self.shape))
+        windows = store.manifest.get("windows", {})
+        self._plan = Plan(self.shape, self.step, max(self.shape), **windows)
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _tables_at, (self.store.url, self.digest)

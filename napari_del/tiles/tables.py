@@ -79,7 +79,9 @@ def _part(
     """Ids of a band in one of the tables, and their rows of some columns there."""
     table = job.store.read_table(stage, key, ["ids", *names])
     start, stop = np.searchsorted(table["ids"], [band.first, band.stop]).tolist()
-    return table["ids"][start:stop], {name: table[name][start:stop] for name in names}
+    # Copies, so that the tables that these are slices of need not be kept.
+    part = {name: column[start:stop].copy() for name, column in table.items()}
+    return part.pop("ids"), part
 
 
 def edges(job: Job, key: str) -> None:
@@ -118,7 +120,7 @@ def _edges(
     """Edges of a band in one of the tables, shape (k, 2), and the values of a column there."""
     table = job.store.read_table(stage, key, ["edges", name])
     start, stop = np.searchsorted(table["edges"][:, 0], [band.first, band.stop]).tolist()
-    return table["edges"][start:stop], table[name][start:stop]
+    return table["edges"][start:stop].copy(), table[name][start:stop].copy()
 
 
 class _Rows:
