@@ -24,7 +24,8 @@ GIGAPIXELS = (1, 100, 10_000)
 WORKERS = 100
 PER_TILE = ("statistics", "superpixels", "embedding")
 # Cells of a band, and rows of cells around it where its superpixels may be: as in the plan.
-BAND_CELLS, REACH = 2**17, 4
+# As in `napari_del.tiles.plan`; half as many cells with a network.
+BAND_CELLS, REACH = 2**19, 4
 
 
 def costs(rows: dict[str, Row]) -> list[dict[str, str]]:
@@ -83,7 +84,7 @@ def reckon(gigapixels: float, row: Row, step: int) -> Reckoned:
     blocks = math.ceil(side / block)
     windows = math.ceil(side / 1024) if "embedding" in row["stages"] else 0
     columns = math.ceil(side / step)
-    band_rows = max(1, BAND_CELLS // columns)
+    band_rows = max(1, BAND_CELLS // (2 if windows else 1) // columns)
     bands = math.ceil(columns / band_rows) + 1
     height = (band_rows + 2 * REACH) * step
     ratio = row["superpixels"] / (row["shape"][0] * row["shape"][1] / 64)
