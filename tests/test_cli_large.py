@@ -252,7 +252,7 @@ def test_stores_that_are_there(run, fail, folder: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (("--block", "64"), "block is 64; expected a whole number of at least 104 pixels"),
+        (("--block", "64"), "block is 64; expected a whole number of at least 120 pixels"),
         (("--block", "x"), "--block: invalid int value: 'x'"),
         (("--memory-limit", "1MB"), "memory_limit is 1 MB; expected at least"),
         (("--memory-limit", "lots"), "'lots' is no size of memory; expected .* 8GB or 512MiB"),

@@ -124,15 +124,17 @@ class Plan:
     def halo(self) -> int:
         """Pixels around a block that its superpixels may depend on, in each direction.
 
-        An iteration sees one cell further for the choice and one for the centres; the last
-        three cells are for the pieces that find a neighbour afterwards.
+        With T iterations, the cluster that a pixel chooses depends on pixels 2 T - 1 cells away,
+        and whether a pixel is in the largest piece of its cluster on those 2 cells further.
+        Pixels of other pieces are reached from up to 2 cells away. What is not reached,
+        behind a mask, is numbered after a first pixel that may be 2 cells away again.
         """
         return self.halo_cells * self.step
 
     @property
     def halo_cells(self) -> int:
         """The halo in grid cells."""
-        return 2 * self.iterations + 3
+        return 2 * self.iterations + 5
 
     @property
     def grid(self) -> Grid:
