@@ -29,22 +29,36 @@ def noise(side, seed, holes=0.0):
     return image, rng.random((side, side)) >= holes if holes else None
 
 
+def corridors(side, seed):
+    """Noise of three values in corridors one pixel wide, few of which no superpixel reaches."""
+    rng = np.random.default_rng(seed)
+    image = (rng.integers(0, 3, (side, side, 3)) * 120).astype(np.uint8)
+    mask = rng.random((side, side)) < 0.05
+    mask[::2] = rng.random((side // 2, side)) >= 0.02
+    return image, mask
+
+
 # Found by going through seeds until superpixels differed with the halo of the last column.
 @pytest.mark.parametrize(
-    ("iterations", "side", "seed", "holes", "short"),
-    [(1, 160, 8, 0.0, 4), (1, 160, 3, 0.3, 4), (2, 220, 22, 0.3, 6), (5, 330, 4, 0.0, 10)],
+    ("make", "iterations", "short"),
+    [
+        (partial(noise, 160, 46), 1, 4),
+        (partial(noise, 220, 87, 0.3), 2, 6),
+        (partial(noise, 330, 10), 5, 10),
+        (partial(corridors, 160, 40), 1, 5),
+    ],
+    ids=["noise-1", "noise-2", "noise-5", "corridors-1"],
 )
-def test_a_halo_too_short_changes_superpixels_of_noise(
-    iterations, side, seed, holes, short, monkeypatch, tmp_path
-):
-    """With 2 T + 3 cells all is as without blocks; one cell less shows for T = 1 and 2.
+def test_a_halo_too_short_changes_superpixels(make, iterations, short, monkeypatch, tmp_path):
+    """With 2 T + 5 cells all is as without blocks.
 
-    For the 5 iterations of `segment` noise shows that 10 cells are too few.
+    Noise shows that 2 T + 2 are too few for T = 1 and 2, and 10 for the 5 of `segment`. Behind
+    a mask 2 T + 3 are too few as well.
     """
-    image, mask = noise(side, seed, holes)
+    image, mask = make()
     monkeypatch.setattr(run, "Plan", partial(Plan, iterations=iterations))
     options = {"model": "mean-color", "step": 4, "compactness": 2.0, "mask": mask}
-    options["block"] = 4 * (2 * iterations + 3)
+    options["block"] = 4 * (2 * iterations + 5)
     whole = slic_features(
         normalise(image, mask=mask).features,
         step=4,

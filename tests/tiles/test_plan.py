@@ -22,7 +22,7 @@ GIGANTIC = (3_000_017, 2_000_003)
 def plans(draw, most=400):
     step = draw(st.integers(4, 12))
     iterations = draw(st.integers(1, 5))
-    halo = (2 * iterations + 3) * step
+    halo = (2 * iterations + 5) * step
     shape = draw(st.tuples(st.integers(1, most), st.integers(1, most)))
     block = draw(st.one_of(st.integers(halo, most + 1), st.just(max(shape)), st.just(halo)))
     network = draw(st.sampled_from([{}, NETWORK]))
@@ -151,10 +151,10 @@ def test_plans_are_sent_to_other_processes(plan):
 
 
 @pytest.mark.parametrize("step", [4, 8, 31])
-def test_the_halo_is_two_cells_for_each_iteration_and_three(step):
+def test_the_halo_is_two_cells_for_each_iteration_and_five(step):
     plan = Plan((5000, 5000), step, 1024)
-    assert plan.halo_cells == 2 * 5 + 3
-    assert plan.halo == 13 * step
+    assert plan.halo_cells == 2 * 5 + 5
+    assert plan.halo == 15 * step
 
 
 def test_ids_have_64_bits_where_they_need_them():
@@ -180,9 +180,9 @@ def test_plans_of_gigantic_images_answer_at_once():
     assert plan.band_of_id(plan.grid.largest_id) == len(plan.band_keys) - 1
 
 
-@pytest.mark.parametrize("block", [0, -5, 103, 8, 256.0, "256", None, float("nan")])
+@pytest.mark.parametrize("block", [0, -5, 119, 8, 256.0, "256", None, float("nan")])
 def test_blocks_that_are_no_blocks(block):
-    with pytest.raises(ParameterError, match=r"block is .*at least 104 pixels, the halo") as error:
+    with pytest.raises(ParameterError, match=r"block is .*at least 120 pixels, the halo") as error:
         Plan((5000, 5000), 8, block)
     assert repr(block) in str(error.value) and "\n" not in str(error.value)
 
