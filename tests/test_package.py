@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import skimage.data
+import tifffile
 
 import napari_del
 
@@ -171,13 +173,22 @@ def test_readme_links_are_absolute_and_lead_to_files() -> None:
 
 
 def test_readme_python_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (code,) = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
+    whole, tiled = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
     monkeypatch.chdir(tmp_path)
     names: dict[str, Any] = {}
-    exec(code, names)
+    exec(whole, names)
     assert names["labels"].min() == 1
     assert 1 < names["fifty"].max() <= 50
     assert (names["same"].superpixels == names["result"].superpixels).all()
+
+    # The slide of the README is larger, and its window is elsewhere.
+    tifffile.imwrite("slide.svs", skimage.data.coffee(), photometric="rgb", tile=(128, 128))
+    large: dict[str, Any] = {}
+    exec(tiled.replace("20_000:21_000, 30_000:31_000", "100:200, 300:450"), large)
+    assert large["window"].shape == (100, 150)
+    assert (large["result"].superpixels == names["result"].superpixels).all()
+    assert (large["again"].labels(0.4) == names["result"].labels(0.4)).all()
+    assert Path("regions.ome.zarr").is_dir()
 
 
 def test_readme_commands_name_existing_scripts_and_options() -> None:
@@ -186,11 +197,15 @@ def test_readme_commands_name_existing_scripts_and_options() -> None:
     assert blocks[1].strip() == "bash tests/run.sh"
     ci = (ROOT / ".ci/run").read_text(encoding="utf-8")
     assert blocks[1].strip() in ci
-    run = subprocess.run(
-        [sys.executable, "-c", "from napari_del.cli import main; main()", "segment", "--help"],
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    options = set(re.findall(r"--[a-z-]+", "\n".join(blocks[2:])))
-    assert options <= set(re.findall(r"--[a-z-]+", run.stdout))
+    lines = [line for block in blocks[2:] for line in block.splitlines()]
+    for command in ("segment", "relabel"):
+        run = subprocess.run(
+            [sys.executable, "-c", "from napari_del.cli import main; main()", command, "--help"],
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        used = [line for line in lines if line.startswith(f"napari-del {command} ")]
+        assert used
+        options = set(re.findall(r"--[a-z-]+", "\n".join(used)))
+        assert options <= set(re.findall(r"--[a-z-]+", run.stdout))
