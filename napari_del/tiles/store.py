@@ -8,6 +8,7 @@ exist: it is computed again.
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -136,8 +137,8 @@ class TileStore:
     def open(cls, url: str | os.PathLike[str], *, writable: bool = False) -> TileStore:
         """Open a store that `create` made.
 
-        Opened for writing, files that a killed run was about to write are removed, and lost
-        metadata of the pixels are restored.
+        Opened for writing, what a killed run was about to write is removed, and lost metadata
+        of the pixels are restored.
 
         Raises
         ------
@@ -175,10 +176,15 @@ class TileStore:
             self._new_pixels()
         folder = local_folder(self.url)
         if folder is not None:
-            # Names of files that zarr is about to rename.
+            # Names of files that zarr is about to rename, and tables whose marker never came.
             for part in (_PIXELS, "done"):
                 for leftover in (folder / part).rglob("*.partial"):
                     leftover.unlink(missing_ok=True)
+            for stage in (folder / "tables").glob("*/"):
+                done = self.done(stage.name)
+                for table in stage.glob("*/"):
+                    if table.name not in done:
+                        shutil.rmtree(table, ignore_errors=True)
 
     @property
     def superpixels(self) -> zarr.Array[Any]:
