@@ -57,8 +57,9 @@ class MergeFunction:
 
     Attributes
     ----------
-    mean, scale : ndarray of float64, shape (len(FEATURES),)
-        Mean and standard deviation of the features of `region_pairs`.
+    mean, scale : ndarray of float64, shape (f,)
+        Mean and standard deviation of the first features of `region_pairs`; a function that was
+        trained when there were fewer goes on without those that came after.
     weights : tuple of ndarray of float64, shape (outputs, inputs)
         Of each layer.
     biases : tuple of ndarray of float64, shape (outputs,)
@@ -75,16 +76,18 @@ class MergeFunction:
     levels: tuple[float, ...]
 
     def __post_init__(self) -> None:
-        width = len(FEATURES)
+        width = self.mean.size
         shapes = [(self.mean.shape, (width,)), (self.scale.shape, (width,))]
         for weight, bias in zip(self.weights, self.biases, strict=True):
             shapes += [(weight.shape[1:], (width,)), (bias.shape, weight.shape[:1])]
             width = len(weight)
-        if any(is_ != expected for is_, expected in shapes) or width != 1 or not self.levels:
+        known = 1 <= self.mean.size <= len(FEATURES)
+        fits = all(is_ == expected for is_, expected in shapes) and width == 1
+        if not (known and fits and self.levels):
             raise ParameterError(
                 f"a merge function has layers of shapes {[w.shape for w in self.weights]} and "
-                f"levels {self.levels}; expected layers from {len(FEATURES)} features to 1 "
-                "number, and at least one level"
+                f"levels {self.levels} for {self.mean.size} features; expected layers from at most "
+                f"{len(FEATURES)} features to 1 number, and at least one level"
             )
 
     def __call__(self, features: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -93,19 +96,20 @@ class MergeFunction:
         Parameters
         ----------
         features : ndarray of float64, shape (p, len(FEATURES))
-            See `region_pairs`.
+            See `region_pairs`; columns beyond those that the function knows are not looked at.
 
         Returns
         -------
         ndarray of float64, shape (p,)
         """
         out = np.empty(len(features), np.float64)
-        widest = max(len(FEATURES), *(len(w) for w in self.weights))
+        known = self.mean.size
+        widest = max(known, *(len(w) for w in self.weights))
 
         def run(start: int, stop: int) -> None:
             # A few pairs at a time, so that their layers stay in the cache.
             for first in range(start, stop, _PAIRS):
-                part = features[first : min(first + _PAIRS, stop)]
+                part = features[first : min(first + _PAIRS, stop), :known]
                 values = np.clip((part - self.mean) / self.scale, -_REACH, _REACH)
                 held = np.zeros((len(values), widest))
                 held[:, : values.shape[1]] = values

@@ -39,6 +39,14 @@ FEATURES = (
     "size of the larger region",
     "border over the extent of the smaller region",
     "border over the shorter perimeter",
+    "edge weight above that of the weakest border, the smaller of both regions'",
+    "edge weight above that of the weakest border, the larger",
+    "edge weight along the perimeter, the smaller of both regions'",
+    "edge weight along the perimeter, the larger",
+    "number of neighbours, the smaller of both regions'",
+    "number of neighbours, the larger",
+    "L1 distance above that of the nearest neighbour, the smaller of both regions'",
+    "L1 distance above that of the nearest neighbour, the larger",
 )
 """The numbers of a pair, in the order of the columns of `RegionPairs.features`."""
 
@@ -112,6 +120,7 @@ class _Regions(NamedTuple):
     color: NDArray[np.float64]
     color_spread: NDArray[np.float64]
     perimeter: NDArray[np.float64]
+    weight_around: NDArray[np.float64]
 
 
 def region_pairs(tables: SuperpixelTables, of_row: NDArray[np.integer], k: int) -> RegionPairs:
@@ -135,9 +144,11 @@ def region_pairs(tables: SuperpixelTables, of_row: NDArray[np.integer], k: int) 
     ends = ends[between]
     keys, pair = np.unique(ends[:, 0] * k + ends[:, 1], return_inverse=True)
     pairs = np.stack([keys // k, keys % k], axis=1).astype(np.int32)
-    regions = _regions(tables, np.asarray(of_row, np.int64), k, ends, tables.lengths[between])
+    regions = _regions(tables, np.asarray(of_row, np.int64), k, ends, between)
     length, along = _border(tables, between, pair, keys.size)
-    features = np.column_stack([*along, *_contrasts(regions, pairs, length, tables)])
+    contrasts = _contrasts(regions, pairs, length, tables)
+    context = _context(regions, pairs, weight=along[2], distance=contrasts[0])
+    features = np.column_stack([*along, *contrasts, *context])
     return RegionPairs(pairs, length.astype(np.int64), features)
 
 
@@ -170,7 +181,7 @@ def _regions(
     of_row: NDArray[np.int64],
     k: int,
     ends: NDArray[np.int64],
-    lengths: NDArray[np.int64],
+    between: NDArray[np.bool_],
 ) -> _Regions:
     area = np.bincount(of_row, tables.sizes, k).astype(np.float64)
 
@@ -182,7 +193,14 @@ def _regions(
 
     embedding, squares = mean(tables.embeddings), mean(tables.embeddings, 2)
     color, color_squares = mean(tables.colors), mean(tables.color_squares)
-    perimeter = np.bincount(ends.T.ravel(), np.tile(lengths, 2), k).astype(np.float64)
+
+    def around(values: NDArray[np.float64]) -> NDArray[np.float64]:
+        # Edge by edge, so that the sum of a region does not depend on its number.
+        return np.bincount(ends.ravel(), np.repeat(values, 2), k).astype(np.float64)
+
+    lengths = tables.lengths[between].astype(np.float64)
+    perimeter = around(lengths)
+    weight = around(lengths * tables.edge_weights()[between])
     return _Regions(
         area,
         embedding,
@@ -190,6 +208,7 @@ def _regions(
         color,
         np.sqrt(np.maximum(color_squares - color**2, 0)),
         perimeter,
+        weight / np.maximum(perimeter, 1),
     )
 
 
@@ -250,4 +269,37 @@ def _contrasts(
         np.log(relative[:, 1]),
         np.log(length / np.sqrt(area[:, 0])),
         length / perimeter,
+    ]
+
+
+def _context(
+    regions: _Regions,
+    pairs: NDArray[np.int32],
+    *,
+    weight: NDArray[np.float64],
+    distance: NDArray[np.float64],
+) -> list[NDArray[np.float64]]:
+    """How a pair compares with the other neighbours of either region.
+
+    A border of some weight is where a region ends if the others are weaker, and texture if they
+    are as strong. The smaller value of each two comes first, as a pair has no order.
+    """
+    k = regions.area.size
+    u, v = pairs.T
+
+    def both(first: NDArray[np.float64], second: NDArray[np.float64]) -> list[NDArray[np.float64]]:
+        return [np.minimum(first, second), np.maximum(first, second)]
+
+    def above_least(values: NDArray[np.float64]) -> list[NDArray[np.float64]]:
+        least = np.full(k, np.inf)
+        np.minimum.at(least, u, values)
+        np.minimum.at(least, v, values)
+        return both(values - least[u], values - least[v])
+
+    neighbours = np.log(np.maximum(np.bincount(pairs.ravel(), minlength=k), 1))
+    return [
+        *above_least(weight),
+        *both(regions.weight_around[u], regions.weight_around[v]),
+        *both(neighbours[u], neighbours[v]),
+        *above_least(distance),
     ]

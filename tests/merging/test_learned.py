@@ -90,6 +90,32 @@ def reference_features(tables: SuperpixelTables, of_row, u: int, v: int) -> list
         )
         return tables.sizes[rows].sum(), mean, spread, color, deviation, perimeter
 
+    def neighbours(r):
+        others = {int(of_row[b]) for a, b in tables.edges if of_row[a] == r}
+        others |= {int(of_row[a]) for a, b in tables.edges if of_row[b] == r}
+        return sorted(others - {r})
+
+    def weight_between(first, second):
+        shared = [
+            e
+            for e, (a, b) in enumerate(tables.edges)
+            if {int(of_row[a]), int(of_row[b])} == {first, second}
+        ]
+        return float(np.average(w[shared], weights=tables.lengths[shared]))
+
+    def weight_around(r):
+        outer = [e for e, (a, b) in enumerate(tables.edges) if (of_row[a] == r) != (of_row[b] == r)]
+        return float(np.average(w[outer], weights=tables.lengths[outer]))
+
+    def distance(first, second):
+        return float(np.abs(region(first)[1] - region(second)[1]).sum())
+
+    above_weakest = sorted(
+        along(w) - min(weight_between(r, other) for other in neighbours(r)) for r in (u, v)
+    )
+    above_nearest = sorted(
+        distance(u, v) - min(distance(r, other) for other in neighbours(r)) for r in (u, v)
+    )
     (area0, mean0, spread0, color0, deviation0, perimeter0) = region(u)
     (area1, mean1, spread1, color1, deviation1, perimeter1) = region(v)
     small, large = sorted((area0, area1))
@@ -119,6 +145,10 @@ def reference_features(tables: SuperpixelTables, of_row, u: int, v: int) -> list
         np.log(large / 64),
         np.log(length.sum() / np.sqrt(small)),
         length.sum() / min(perimeter0, perimeter1),
+        *above_weakest,
+        *sorted(weight_around(r) for r in (u, v)),
+        *sorted(np.log(len(neighbours(r))) for r in (u, v)),
+        *above_nearest,
     ]
 
 
@@ -185,12 +215,35 @@ def test_function_survives_being_kept_as_arrays():
     assert again.levels == pytest.approx(function.levels)
 
 
+def test_a_function_of_fewer_features_goes_on_without_the_others():
+    older = some_function()
+    older = replace(
+        older,
+        mean=older.mean[:20],
+        scale=older.scale[:20],
+        weights=(older.weights[0][:, :20], older.weights[1]),
+    )
+    newer = some_function()
+    newer.weights[0][:, 20:] = 0
+    x = np.random.default_rng(3).normal(size=(50, len(FEATURES)))
+    np.testing.assert_allclose(older(x), newer(x), rtol=1e-12)
+    np.testing.assert_array_equal(older(x[:, :20]), older(x))
+
+
 def test_layers_that_do_not_fit_are_refused():
     function = some_function()
     with pytest.raises(ParameterError, match="merge function has layers"):
         replace(function, weights=(function.weights[0][:, 1:], function.weights[1]))
     with pytest.raises(ParameterError, match="levels"):
         replace(function, levels=())
+    wider = np.zeros(len(FEATURES) + 1)
+    with pytest.raises(ParameterError, match=f"from at most {len(FEATURES)} features"):
+        replace(
+            function,
+            mean=wider,
+            scale=wider + 1,
+            weights=(np.zeros((7, wider.size)), function.weights[1]),
+        )
 
 
 def partition(tables: SuperpixelTables, function: MergeFunction) -> list[np.ndarray]:
