@@ -1,0 +1,94 @@
+"""How del-lite fares on a kind of image that its training never met, set by set.
+
+    python -m benchmarks.leave_one_out CONFIG.toml [--sets NAME ...] [--work DIR] --json FILE
+
+For each data set a network is trained as the configuration says, but without that set, and scored
+on its held-out images beside the classical segmenters in docs/figures/classics.json. What the
+figures mean is in docs/figures/README.md.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from benchmarks._kept import Kept, Row
+from benchmarks._output import DEFAULT_DATA, print_table
+from benchmarks.classics import CLASSICS
+from benchmarks.sets import ORACLES, best, read_part, run_napari_del
+from napari_del.errors import ParameterError
+from napari_del.evaluation.datasets import SETS
+from napari_del.training.config import TrainingConfig, load_config
+from napari_del.training.run import run_training
+
+CLASSIC_FIGURES = Path(__file__).resolve().parents[1] / "docs/figures/classics.json"
+LINKAGES = ("learned", "average")
+
+
+def without(config: TrainingConfig, name: str) -> TrainingConfig:
+    """The same training without a set, whose share goes to the others."""
+    data = tuple(item for item in config.data if item.name != name)
+    if len(data) == len(config.data):
+        known = ", ".join(item.name for item in config.data)
+        raise ParameterError(f"set {name!r} is not in the configuration; expected one of {known}")
+    return replace(
+        config, data=data, merge_sets=tuple(kept for kept in config.merge_sets if kept != name)
+    )
+
+
+def measure(config: TrainingConfig, name: str, args: argparse.Namespace) -> Row:
+    """Figures of a network that never saw the set."""
+    args.work.mkdir(parents=True, exist_ok=True)
+    weights = args.work / f"without-{name}.safetensors"
+    if not weights.exists():  # else it was trained before, and only the scores are missing
+        run_training(without(config, name), output=weights, device=args.device)
+    images = read_part(args.data, name, "held-out", None)
+    linkages = LINKAGES if config.merge_images else LINKAGES[1:]
+    found = run_napari_del(images, name, str(weights), linkages, 8, args.device, False)
+    return {
+        "images": len(images),
+        "steps": config.training.steps,
+        "methods": {key: value for key, value in found.items() if key not in ORACLES},
+    }
+
+
+def rows(kept: Kept, figures: Path) -> list[dict[str, str]]:
+    """One row for each set and measure: without the set, and the classical methods."""
+    classics = json.loads(figures.read_text())["sets"] if figures.exists() else {}
+    table = []
+    for name, row in kept.groups.get("without", {}).items():
+        others = classics.get(name, {}).get("methods", {})
+        methods = {f"del-lite, {key}": value for key, value in row["methods"].items()}
+        methods |= {key: others[key] for key in CLASSICS if key in others}
+        for measure in ("best_iou", "covering"):
+            cells = {key: f"{best(value, measure)[0]:.3f}" for key, value in methods.items()}
+            table.append({"set left out": name, "measure": measure, **cells})
+    return table
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.leave_one_out")
+    parser.add_argument("config", type=Path, help="a training on all sets")
+    parser.add_argument("--sets", nargs="+", choices=tuple(SETS), default=tuple(SETS))
+    parser.add_argument(
+        "--work", type=Path, default=Path("leave-one-out"), help="for weights and checkpoints"
+    )
+    parser.add_argument("--device", default="auto")
+    parser.add_argument("--again", action="store_true", help="score what FILE holds already")
+    parser.add_argument("--data", type=Path, default=DEFAULT_DATA, metavar="DIR")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="read and added to")
+    args = parser.parse_args(argv)
+
+    config = load_config(args.config)
+    kept = Kept(args.json, again=args.again)
+    for name in args.sets:
+        if kept.lacks("without", name):
+            kept.add("without", name, measure(config, name, args))
+    print_table(rows(kept, CLASSIC_FIGURES))
+
+
+if __name__ == "__main__":
+    main()
