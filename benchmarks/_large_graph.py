@@ -24,7 +24,7 @@ class LargeGraph(NamedTuple):
 
     rows: int
     columns: int
-    rows_per_part: int = 2**20
+    rows_per_part: int = 2**18
 
     @property
     def n(self) -> int:

@@ -34,10 +34,13 @@ def edge_order(weights: ArrayLike) -> NDArray[np.int64]:
     """
     w = _checked_weights(weights)
     # Sorting 64-bit keys that are all different is several times faster than a stable argsort.
-    keys = w.astype(np.uint64) << np.uint64(32)
+    # All in place, because graphs are large.
+    keys = w.astype(np.uint64)
+    keys <<= np.uint64(32)
     keys |= np.arange(w.size, dtype=np.uint64)
     keys.sort()
-    return (keys & np.uint64(0xFFFFFFFF)).astype(np.int64)
+    keys &= np.uint64(0xFFFFFFFF)
+    return keys.view(np.int64)
 
 
 def checked_graph(

@@ -7,13 +7,14 @@ graph without borders is merged to the end. A hierarchy does not depend on the o
 merges as long as each joins regions that are nearest to each other, so this one equals that of
 the whole graph, bit for bit, for any parts and any number of threads.
 
-How much is left of a part depends on how long its borders are. Of 2**20 superpixels in an image
-that is 25,000 pixels wide (330 rows of cells), ``average`` leaves about 2 % of the regions and 2 %
-of the edges, ``del`` 3 % and 1 %; in one that is 80,000 pixels wide (100 rows of cells), they leave
-6 % and 5 %, and 8 % and 3 %. Where all weights are equal, edges merge in the order of their
-numbers, from the top of the image down: then hardly anything is certain before what lies above has
-been merged. Parts are therefore put together as soon as much is left, and memory stays bounded
-there as well.
+How much is left of a part depends on how long its borders are, and on the image. Of 2**20
+superpixels of a synthetic graph that is 3,100 cells wide (330 rows of cells), ``average`` leaves
+about 2 % of the regions and 2 % of the edges, ``del`` 3 % and 1 %; in one that is 10,000 cells wide
+(100 rows), they leave 6 % and 5 %, and 8 % and 3 %. Of 2**18 superpixels of photographs, 4,000
+cells wide (66 rows), ``average`` leaves 13 % of the edges. Where all weights are equal,
+edges merge in the order of their numbers, from the top of the image down: then hardly anything is
+certain before what lies above has been merged. Parts are therefore put together as soon as much is
+left, and memory stays bounded there as well.
 """
 
 from __future__ import annotations
@@ -21,11 +22,13 @@ from __future__ import annotations
 import operator
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from napari_del._memory import trim
 from napari_del._threads import n_threads, parallel_for
 from napari_del.errors import ParameterError
 from napari_del.merging._edges import checked_graph, checked_lengths, edge_order
@@ -44,6 +47,9 @@ Progress = Callable[[int, int], object]
 # Edges that are left of merged parts are put together when there are so many, and then twice as
 # many as the last time: often enough to bound memory, and seldom enough to cost little.
 _MANY = 2**20
+# Edges that are merged at a time, about 130 bytes each, for each thread: as many as a part has.
+# What is put together may have more, and then waits until it is alone.
+_ROOM = 3 * 2**18
 
 
 class EdgePart(NamedTuple):
@@ -86,8 +92,9 @@ def average_in_parts(
     load : callable
         ``load(k)`` returns the `EdgePart` of rows ``starts[k]`` to ``starts[k + 1] - 1``. It is
         called once for each part, in their order, from any of the threads of the budget, one
-        call at a time. Parts of about 2**20 rows are a good choice; merging one takes about
-        400 MB on each thread, beside 8 bytes for each row of the whole.
+        call at a time. Parts of about 2**18 rows are a good choice: merging one takes about
+        100 MB on each thread, beside 8 bytes for each row of the whole. Parts much larger than
+        that are merged one at a time.
     starts : sequence of int
         First row of each part, and `n` at the end: 0 = starts[0] <= starts[1] <= ... = n.
     n : int
@@ -134,8 +141,7 @@ def spanning_forest_in_parts(
     Parameters
     ----------
     load, starts, n, progress
-        As those of `average_in_parts`; lengths are not used. Merging a part of 2**20 rows takes
-        about 300 MB.
+        As those of `average_in_parts`; lengths are not used.
 
     Returns
     -------
@@ -230,6 +236,10 @@ class _Merging:
         self._merged: list[tuple[frozenset[int], Graph]] = []
         self._many, self._done = _MANY, 0
 
+        # Edges that are being merged.
+        self._room = threading.Condition()
+        self._busy, self._most = 0, n_threads() * _ROOM
+
     def run(self) -> Hierarchy:
         parallel_for(lambda *_: self._work(), n_threads())
         if len(self._merged) > 1:
@@ -275,18 +285,38 @@ class _Merging:
         graphs = [graph for _, graph in several]
         several.clear()  # what is not needed any more should not take memory meanwhile
         self._merge(parts, graphs)
+        trim()
 
     def _merge(self, parts: frozenset[int], graphs: list[Graph]) -> None:
-        with self._state:
-            borders = list(self._borders_of(parts))
-        graph = join(graphs, borders, self._parent, self._linkage.combine)
-        graphs.clear()
-        del borders
-        left = self._linkage.merge(graph, self._parent, self._height)
+        with self._room_for(sum(graph.edges.number.size for graph in graphs)):
+            with self._state:
+                borders = list(self._borders_of(parts))
+            if len(parts) > 1:
+                trim()  # what was put together may be large, and is when most memory is needed
+            graph = join(graphs, borders, self._parent, self._linkage.combine)
+            graphs.clear()
+            del borders
+            if len(parts) > 1:
+                trim()
+            left = self._linkage.merge(graph, self._parent, self._height)
+            del graph
         with self._state:
             self._merged.append((parts, left))
             if len(parts) > 1:
                 self._many = max(_MANY, 2 * left.edges.number.size)
+
+    @contextmanager
+    def _room_for(self, n_edges: int) -> Iterator[None]:
+        """Wait until so many edges may be merged beside what other threads merge."""
+        with self._room:
+            self._room.wait_for(lambda: self._busy == 0 or self._busy + n_edges <= self._most)
+            self._busy += n_edges
+        try:
+            yield
+        finally:
+            with self._room:
+                self._busy -= n_edges
+                self._room.notify_all()
 
     def _borders_of(self, parts: frozenset[int]) -> Iterator[Edges]:
         """Edges from `parts` to others, and those between them, which are theirs from now on."""

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from napari_del._memory import trim
 from napari_del._threads import torch_threads_restored
 from napari_del.errors import ImageError, StoreError
 from napari_del.models import (
@@ -225,6 +226,7 @@ def _run(job: Job, executor: Executor, tell: Progress) -> None:
 
         task, what = _TASKS[stage]
         executor.run(task, job, left, progress=count, what=what)
+        trim()  # so that stages do not add up in memory
         if stage == "statistics":
             job = replace(job, limits=_limits(job, keys))
         if stage == "superpixels" and not any(job.store.row_counts(stage, "ids", keys)):

@@ -8,11 +8,13 @@ import math
 import threading
 from collections.abc import Callable
 from functools import cached_property, lru_cache
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from napari_del._memory import trim
 from napari_del._threads import n_threads
 from napari_del.contrast import ColorMoments
 from napari_del.errors import ReadError
@@ -33,8 +35,8 @@ __all__ = ["MERGE_FUNCTION", "StoredLinkages", "StoredTables", "read_stored"]
 
 # Stage and key of the table that holds the tensors of the model's merge function.
 MERGE_FUNCTION = ("model", "merge_function")
-# Rows that are merged at a time: some hundred MB.
-_PART_ROWS = 2**19
+# Rows that are merged at a time: about 100 MB for each thread.
+_PART_ROWS = 2**18
 
 
 def read_stored(store: TileStore) -> Segmentation:
@@ -209,17 +211,52 @@ class StoredTables:
         """Dissimilarity of each edge in fixed point."""
         return self._column("edges", "dissimilarity", self._edge_starts)
 
-    def edge_part(self, first: int, stop: int, *, with_boundary: bool) -> EdgePart:
-        """Edges of some bands, and their weights with or without the boundary channel."""
+    def edge_parts(
+        self, rows: int, *, with_boundary: bool
+    ) -> tuple[Callable[[int], EdgePart], list[int]]:
+        """The graph in parts of about as many rows, for merging.
+
+        Parameters
+        ----------
+        rows : int
+            Most rows of a part.
+        with_boundary : bool
+            Whether weights include the boundary channel, where there is one.
+
+        Returns
+        -------
+        load : callable
+            ``load(k)`` reads part `k`; parts are asked for in their order.
+        starts : list of int
+            First row of each part, and n at the end.
+        """
+        starts, bands = [], []
+        for band, (first, stop) in zip(self.bands, pairwise(self.starts), strict=True):
+            # Parts of a band, not of several: each band is read once, and as a whole.
+            cuts = np.linspace(first, stop, -(-(stop - first) // rows), endpoint=False)
+            starts += cuts.astype(np.int64).tolist()
+            bands += [band] * cuts.size
+        starts.append(self.n)
+        held: tuple[str, EdgePart] | None = None
+
+        def load(k: int) -> EdgePart:
+            nonlocal held
+            if held is None or held[0] != bands[k]:
+                held = None  # not both in memory
+                held = bands[k], self._band_edges(bands[k], with_boundary=with_boundary)
+            edges, weights, lengths = held[1]
+            part = slice(*np.searchsorted(edges[:, 0], starts[k : k + 2]))
+            return EdgePart(edges[part], weights[part], lengths[part])
+
+        return load, starts
+
+    def _band_edges(self, band: str, *, with_boundary: bool) -> EdgePart:
+        """Edges of a band, and their weights with or without the boundary channel."""
         names = ["edges", "lengths", "dissimilarity"]
         with_boundary = with_boundary and self.has_boundary
-        tables = [
-            self.store.read_table("edges", band, [*names, *["boundary_sums"] * with_boundary])
-            for band in self.bands[first:stop]
-        ]
-        column = {name: np.concatenate([table[name] for table in tables]) for name in tables[0]}
-        graph = AdjacencyGraph(column["edges"], column["lengths"], column.get("boundary_sums"))
-        weights = combined_weights(column["dissimilarity"], graph.boundary())
+        table = self.store.read_table("edges", band, [*names, *["boundary_sums"] * with_boundary])
+        graph = AdjacencyGraph(table["edges"], table["lengths"], table.get("boundary_sums"))
+        weights = combined_weights(table["dissimilarity"], graph.boundary())
         return EdgePart(graph.edges, weights, graph.lengths)
 
     def rows_of(self, ids: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -309,21 +346,12 @@ class StoredLinkages(Linkages):
     def _compute(self, linkage: str, progress: Callable[[int, int], object] | None) -> Hierarchy:
         tables, store = self._stored, self._stored.store
         if linkage in ("average", "del"):
-            # Bands are small, for tasks; several of them are one part. Few rows make small parts
-            # too, so that there is one for each thread.
-            rows = min(_PART_ROWS, max(tables.n // (2 * n_threads()), 1))
-            bands = [0]
-            for k, start in enumerate(tables.starts):
-                if start - tables.starts[bands[-1]] >= rows or k + 1 == len(tables.starts):
-                    bands.append(k)
-
-            def load(part: int) -> EdgePart:
-                return tables.edge_part(
-                    bands[part], bands[part + 1], with_boundary=linkage == "average"
-                )
-
+            # Few rows make small parts, so that there are some for each thread.
+            rows = max(1, min(_PART_ROWS, tables.n // (4 * n_threads())))
+            trim()
+            load, starts = tables.edge_parts(rows, with_boundary=linkage == "average")
             merge = average_in_parts if linkage == "average" else spanning_forest_in_parts
-            tree = merge(load, [tables.starts[k] for k in bands], tables.n, progress=progress)
+            tree = merge(load, starts, tables.n, progress=progress)
         else:
             tree = self._merge(linkage)
         if store.writable:
