@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -141,12 +141,12 @@ class Source:
             If a window cannot be read.
         """
         image, mask = hashlib.sha256(), hashlib.sha256()
-        for window in self._sample_windows():
-            pixels = self._read_all_channels(window)
-            little = self.dtype.newbyteorder("<")
+        little = self.dtype.newbyteorder("<")
+        windows = list(self._sample_windows())
+        for pixels in _samples(self._image, self._read_all_channels, windows):
             image.update(np.ascontiguousarray(pixels, dtype=little).tobytes())
-            part = self._read_mask(window)
-            if part is not None:
+        if self._mask is not None:
+            for part in _samples(self._mask, self._read_kept, windows):
                 mask.update(np.packbits(part).tobytes())
         return {
             "shape": list(self._full_shape),
@@ -173,12 +173,49 @@ class Source:
         return array if array.ndim == 3 else array[..., np.newaxis]
 
     def _read_mask(self, window: tuple[slice, slice]) -> NDArray[np.bool_] | None:
-        if self._mask is None:
-            return None
+        return None if self._mask is None else self._read_kept(window)
+
+    def _read_kept(self, window: tuple[slice, slice]) -> NDArray[np.bool_]:
         kept: NDArray[np.bool_] = np.not_equal(
             _read("mask", self._mask, window, _lengths(window)), 0
         )
         return kept
+
+
+def _samples(
+    array: Any,
+    read: Callable[[tuple[slice, slice]], NDArray[Any]],
+    windows: Sequence[tuple[slice, slice]],
+) -> list[NDArray[Any]]:
+    """Small windows of an array, those of the same chunks read together: each is decoded once."""
+    groups: dict[Any, list[int]] = {}
+    for k, window in enumerate(windows):
+        groups.setdefault(_chunks_of(array, window) or k, []).append(k)
+    found: dict[int, NDArray[Any]] = {}
+    for group in groups.values():
+        y, x = (
+            slice(min(s.start for s in parts), max(s.stop for s in parts))
+            for parts in zip(*(windows[k] for k in group), strict=True)
+        )
+        around = read((y, x))
+        for k in group:
+            rows, columns = windows[k]
+            found[k] = around[
+                rows.start - y.start : rows.stop - y.start,
+                columns.start - x.start : columns.stop - x.start,
+            ].copy()
+    return [found[k] for k in range(len(windows))]
+
+
+def _chunks_of(array: Any, window: tuple[slice, slice]) -> tuple[tuple[int, int], ...] | None:
+    """First and last chunk of a window in each direction, or None for arrays without chunks."""
+    # dask arrays may have chunks of several sizes; the largest will do to tell what is near.
+    chunks = getattr(array, "chunksize", None) or getattr(array, "chunks", None)
+    if not isinstance(chunks, tuple) or not all(isinstance(n, int) and n for n in chunks[:2]):
+        return None
+    return tuple(
+        (part.start // n, (part.stop - 1) // n) for part, n in zip(window, chunks[:2], strict=True)
+    )
 
 
 def _sliceable(array: Any) -> Any:
