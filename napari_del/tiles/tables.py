@@ -8,6 +8,7 @@ images in memory.
 from __future__ import annotations
 
 import numpy as np
+from numba import njit
 from numpy.typing import NDArray
 
 from napari_del.contrast import color_moments
@@ -38,9 +39,27 @@ class _Sums:
         keys = np.concatenate(self._keys)
         order = np.argsort(keys, kind="stable")
         keys = keys[order]
-        first = np.flatnonzero(np.diff(keys, prepend=keys[0] - 1))
-        values = np.concatenate(self._values)[order]
-        return keys[first], np.add.reduceat(values, first, axis=0, dtype=np.int64)
+        is_first = np.diff(keys, prepend=keys[0] - 1) > 0
+        places = np.empty(keys.size, np.int32)
+        places[order] = np.cumsum(is_first, dtype=np.int32) - np.int32(1)
+        keys = keys[is_first]
+        sums = np.zeros((keys.size, *like.shape[1:]), np.int64)
+        rows = sums.reshape(keys.size, -1)
+        start = 0
+        for values in self._values:
+            stop = start + len(values)
+            # Where they are, because values of many columns take long to be put in order.
+            _add(rows, places[start:stop], values.reshape(len(values), rows.shape[1]))
+            start = stop
+        return keys, sums
+
+
+@njit(nogil=True, cache=True)
+def _add(sums: NDArray[np.int64], places: NDArray[np.int32], values: NDArray[np.integer]) -> None:
+    """Add each row of values to the row of the sums that is its place."""
+    for k in range(places.size):
+        for c in range(values.shape[1]):
+            sums[places[k], c] += values[k, c]
 
 
 def nodes(job: Job, key: str) -> None:
