@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Iterable, Iterator
 from functools import lru_cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import zarr
 from numpy.typing import NDArray
 from zarr.abc.store import Store
 from zarr.codecs import Crc32cCodec, ZstdCodec
-from zarr.storage import MemoryStore
+from zarr.storage import MemoryStore, StorePath
 
 from napari_del.tiles.backend import DamagedError, first_line, get_many, put
+
+if TYPE_CHECKING:
+    from zarr.core.array_spec import ArrayConfigParams
 
 __all__ = ["find_array", "new_array", "read", "row_chunks", "row_parts", "sha256"]
 
@@ -59,15 +63,16 @@ def new_array(
     Nothing is removed, unlike by functions of zarr that make arrays: a worker that was thought
     lost may write the very same table, byte for byte, at the same time.
     """
-    put(store, f"{path}/zarr.json", _metadata(shape, dtype.str, chunks))
-    return _open(store, path, "r+")
+    metadata = _metadata(shape, dtype.str, chunks)
+    put(store, f"{path}/zarr.json", metadata)
+    return _array(store, path, metadata)
 
 
-def _open(store: Store, path: str, mode: Any) -> zarr.Array[Any]:
-    array = zarr.open_array(store=store, path=path, mode=mode, zarr_format=3)
-    # Chunks of zeros are written too, so that one that is missing is noticed. `open_array` would
-    # take the setting for new arrays alone.
-    return array.with_config({"write_empty_chunks": True})
+def _array(store: Store, path: str, metadata: bytes) -> zarr.Array[Any]:
+    """The array of these metadata; `zarr.open_array` would read them again, for a millisecond."""
+    # Chunks of zeros are written too, so that one that is missing is noticed.
+    config: ArrayConfigParams = {"write_empty_chunks": True}
+    return zarr.Array(zarr.AsyncArray(json.loads(metadata), StorePath(store, path), config))
 
 
 def find_array(
@@ -80,12 +85,11 @@ def find_array(
     DamagedError
         If it is missing or another one.
     """
+    (metadata,) = get_many(store, [f"{path}/zarr.json"])
+    if metadata is None:
+        raise DamagedError("its metadata, zarr.json, are missing")
     try:
-        array = _open(store, path, "r+" if not store.read_only else "r")
-    except FileNotFoundError as error:
-        raise DamagedError("its metadata, zarr.json, are missing") from error
-    except OSError:
-        raise
+        array = _array(store, path, metadata)
     except Exception as error:  # zarr raises what JSON and its checks of metadata raise
         raise DamagedError(f"its metadata, zarr.json, are damaged: {first_line(error)}") from error
     if array.shape != shape or array.dtype != dtype:
