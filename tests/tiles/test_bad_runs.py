@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 from pathlib import Path
@@ -45,6 +46,8 @@ def finished(tmp_path):
         ({"channels": [0]}, "channels: None in the store, [0] asked for"),
         ({"block": 200}, "block: 128 in the store, 200 asked for"),
         ({"nodata": 3}, "nodata: None in the store, 3"),
+        ({"model": "del-lite"}, "model: mean-color in the store, del-lite asked for"),
+        ({"mask": np.ones(SHAPE, bool)}, "source.mask_sample: None in the store,"),
     ],
 )
 def test_a_store_of_other_parameters_says_which(finished, options, expected):
@@ -71,6 +74,8 @@ def test_a_source_that_changed(finished):
         run(finished, other)
     with pytest.raises(StoreError, match="shape"):
         run(finished, IMAGE[:-1])
+    with pytest.raises(StoreError, match=r"source\.dtype: uint8 in the store, uint16 asked for"):
+        run(finished, IMAGE.astype(np.uint16))
 
 
 def test_a_store_is_not_replaced_unless_asked_for(finished):
@@ -122,6 +127,25 @@ def test_a_place_that_cannot_be_written(tmp_path):
     with pytest.raises(StoreError, match="cannot be written|exists") as error:
         run(tmp_path / "file" / "run.zarr")
     assert "\n" not in str(error.value)
+
+
+def test_a_place_without_write_permission(finished, tmp_path, monkeypatch):
+    def denied(*args, **kwargs):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+
+    TileStore.open(finished, writable=True).forget("nodes", "0")
+    # Permissions do not bind an administrator, who may run the tests: so it is told what others
+    # would be.
+    with monkeypatch.context() as patch:
+        patch.setattr("tempfile.mkdtemp", denied)
+        with pytest.raises(StoreError, match=r"other\.zarr cannot be written: Permission denied"):
+            run(tmp_path / "other.zarr")
+    with monkeypatch.context() as patch:
+        patch.setattr("zarr.storage.LocalStore.set", denied)
+        with pytest.raises(StoreError, match=r"run\.zarr cannot be written: Permission denied"):
+            run(finished)
+    assert not (tmp_path / "other.zarr").exists()
+    assert digests(run(finished)) == digests(segment(IMAGE, model="mean-color"))
 
 
 @pytest.mark.skipif(not hasattr(os, "geteuid"), reason="needs limits of POSIX")

@@ -359,6 +359,14 @@ def test_workers_need_the_same_version(cluster):
         open_and_close(client)
 
 
+def test_worker_of_another_version_that_joins_during_a_run():
+    pytest.importorskip("distributed")
+    from napari_del.tiles.cluster import _call_on_worker
+
+    with pytest.raises(SchedulerError, match=r"block 0_1: a worker has .*, the run 0\.0\.7; inst"):
+        _call_on_worker(print, None, "0_1", "block 0_1", "0.0.7")
+
+
 @posix
 def test_killed_worker_of_a_cluster(cluster, tmp_path):
     with open_executor(cluster.scheduler_address) as executor:
