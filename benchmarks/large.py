@@ -28,9 +28,9 @@ MODELS = (MEAN_COLOR, "del-lite")
 MOST_OF_NETWORK = 200
 
 
-def rounds_of(megapixels: float) -> int:
+def rounds_of(megapixels: float, model: str) -> int:
     """Processes of which the median is shown: more for small images, which take seconds."""
-    return max(1, min(5, round(200 / megapixels)))
+    return max(1, min(5, round((200 if model == MEAN_COLOR else 75) / megapixels)))
 
 
 def measure(image: Path, model: str, args: argparse.Namespace) -> tuple[Row, Row | None]:
@@ -42,7 +42,7 @@ def measure(image: Path, model: str, args: argparse.Namespace) -> tuple[Row, Row
     command += ["--scheduler", args.scheduler]
     command += ["--workers", str(args.workers)] if args.workers else []
     runs, forwards = [], []
-    for _ in range(1 if args.quick else rounds_of(image_megapixels(image))):
+    for _ in range(1 if args.quick else rounds_of(image_megapixels(image), model)):
         with tempfile.TemporaryDirectory(dir=image.parent) as folder:
             taken = run_limited([*command, "--store", f"{folder}/store"])
         run: Row = json.loads(taken.output)

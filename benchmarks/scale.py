@@ -114,7 +114,7 @@ def arithmetic(name: str, row: Row, step: int) -> list[dict[str, str]]:
         for key, part in row["store"].items()
         if key.startswith(("superpixels ", "embedding "))
     )
-    halo = (2 * DEFAULT_ITERATIONS + 3) * step
+    halo = (2 * DEFAULT_ITERATIONS + 5) * step
     lines: dict[str, dict[str, str]] = {}
     for gigapixels in GIGAPIXELS:
         found = reckon(gigapixels, row, step)
