@@ -245,6 +245,8 @@ class StoredTables:
                 held = None  # not both in memory
                 held = bands[k], self._band_edges(bands[k], with_boundary=with_boundary)
             edges, weights, lengths = held[1]
+            if bands[k + 1 : k + 2] != [bands[k]]:
+                held = None  # no other part is of this band
             part = slice(*np.searchsorted(edges[:, 0], starts[k : k + 2]))
             return EdgePart(edges[part], weights[part], lengths[part])
 
