@@ -11,6 +11,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import DTypeLike
 
+from napari_del._threads import n_threads
 from napari_del.errors import ParameterError
 from napari_del.models import MEAN_COLOR, ModelInfo, find_model
 from napari_del.tiles.plan import Plan
@@ -20,15 +21,15 @@ __all__ = ["Memory", "check_memory", "predict_in_memory", "predict_run"]
 
 _MB = 10**6
 # The interpreter and what it imports, without and with PyTorch.
-_BASE, _BASE_TORCH = 220 * _MB, 480 * _MB
+_BASE, _BASE_TORCH = 240 * _MB, 500 * _MB
 # Of a block of superpixels, for each pixel with its halo: what does not grow with channels, and
 # what each channel adds beside its value in the image.
 _SUPERPIXEL_PIXEL, _SUPERPIXEL_CHANNEL = 40, 9
 # Of a window of a network, for each pixel with its margin.
-_WINDOW_PIXEL = 420
+_WINDOW_PIXEL = 460
 # Of tables and of merging, for each superpixel of a part, and of the whole image.
-_PART, _PART_ROW = 2**20, 420
-_ROW = 40
+_PART, _PART_ROW = 2**18, 500
+_ROW = 24
 
 
 class Memory(NamedTuple):
@@ -89,7 +90,8 @@ def predict_run(
         window = [min(plan.core + 2 * plan.margin, length + plan.stride) for length in plan.shape]
         task = max(task, window[0] * window[1] * _WINDOW_PIXEL)
     rows = plan.grid.n_cells
-    merge = min(rows, workers * _PART) * _PART_ROW + rows * _ROW
+    # Merging is done here whatever the workers, on all threads.
+    merge = min(rows, n_threads() * _PART) * _PART_ROW + rows * _ROW
     return Memory(_BASE if info.name == MEAN_COLOR else _BASE_TORCH, task, workers, merge)
 
 
