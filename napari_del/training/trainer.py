@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from napari_del.errors import NapariDelError
 from napari_del.models.lite import DelLite
-from napari_del.training.losses import boundary_loss, pair_loss
+from napari_del.training.losses import DISTANT_APART, REGIONS_APART, boundary_loss, pair_loss
 from napari_del.training.regions import merged_regions
 from napari_del.training.samples import Sample, distant_pairs, make_sample
 from napari_del.training.settings import TrainingSettings
@@ -74,13 +74,17 @@ def sample_losses(
     if settings.distant_weight > 0:
         count = len(adjacent.nodes)
         distant = distant_pairs(sample, count, 6.0 * settings.superpixel_step, rng)
-        terms["distant"] = pair_loss(means, distant.nodes, distant.apart, distant.weight)
+        terms["distant"] = pair_loss(
+            means, distant.nodes, distant.apart, distant.weight, prior=DISTANT_APART
+        )
     # Outputs that are no numbers cannot be merged; the loss is none either, and ends the run.
     finite = bool(torch.isfinite(terms["pairs"] + terms["boundary"]))
     if settings.region_weight > 0 and finite:
         regions = merged_regions(sample, means, logits, network.output_stride, rng)
         pairs = regions.pairs
-        terms["regions"] = pair_loss(regions.means(means), pairs.nodes, pairs.apart, pairs.weight)
+        terms["regions"] = pair_loss(
+            regions.means(means), pairs.nodes, pairs.apart, pairs.weight, prior=REGIONS_APART
+        )
     return terms
 
 
