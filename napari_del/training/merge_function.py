@@ -160,9 +160,9 @@ def fit_merge_function(
     *,
     shares: Sequence[float] = SHARES,
     hidden: Sequence[int] = (32, 16),
-    members: int = 8,
-    rounds: int = 2,
-    steps: int = 3000,
+    members: int = 6,
+    rounds: int = 3,
+    steps: int = 2000,
     seed: int = 0,
     log: Callable[[str], None] = print,
 ) -> MergeFunction:

@@ -76,10 +76,10 @@ limit = 3
     assert found.validation.path == tmp_path / "aerial" and found.validation.every == 5
 
 
-@pytest.mark.parametrize("name", ["general", "natural"])
-def test_the_recipes_in_the_examples_can_be_read(name, shared_data):
-    found = load_config(EXAMPLES / f"{name}.toml")
-    for item in [*found.data, found.validation]:
+@pytest.mark.parametrize("path", sorted(EXAMPLES.glob("*.toml")), ids=lambda path: path.stem)
+def test_the_recipes_in_the_examples_can_be_read(path, shared_data):
+    found = load_config(path)
+    for item in [*found.data, *filter(None, [found.validation])]:
         assert item.path.resolve().is_relative_to(shared_data) and item.path.is_dir()
 
 
