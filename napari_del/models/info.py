@@ -126,7 +126,7 @@ NETWORKS = {
         "napari_del.models.lite",
         "DelLite",
         "del-lite.safetensors",
-        "a32fb022e773c813bb411c5061f30071dd7c4a27e9c32cc8a809ecec36aa82f4",
+        "660567d7d4dd1bfcf001fc5800a93387c80551884fe7d03e0b91d3467ed7023d",
     ),
     "del-vgg16": Registered(
         "the paper's network on VGG16: convert the authors' weights, see docs/caffe.md",
