@@ -20,10 +20,12 @@ from napari_del.io.outputs import check_output
 from napari_del.models import find_model, resolve_device
 from napari_del.normalise import normalise
 from napari_del.training.augment import crop, recolour, turn
+from napari_del.training.losses import ClassShares
 from napari_del.training.replay import Replay, replay_images
+from napari_del.training.samples import distant_pairs, make_sample
 from napari_del.training.settings import TrainingSettings
 from napari_del.training.start import trainable_copy
-from napari_del.training.trainer import Trainer
+from napari_del.training.trainer import Trainer, reach_of
 from napari_del.training.weights import export_weights
 
 if TYPE_CHECKING:
@@ -44,6 +46,10 @@ _ANCHORS = 256
 _RATE = 7e-4
 _REPLAY = 1.0
 _ALL_STAGES = 7
+# Windows in which the shares of the classes are measured, and the least and the largest share:
+# what is rarer than that, or hardly there at all, would count for too much.
+_LOOKED_AT = 12
+_SHARES = (0.02, 0.5)
 
 
 def fine_tune(
@@ -124,7 +130,8 @@ def fine_tune(
     source = _PaintedWindows([item for item in prepared if item.anchors], seed)
 
     replay = Replay(network, replay_images(), weight=_REPLAY, seed=seed)
-    trainer = Trainer(network, source, settings, device=where, extra=replay)
+    shares = _class_shares(source, network, settings)
+    trainer = Trainer(network, source, settings, device=where, shares=shares, extra=replay)
     with limit_torch():
         tell("training", 0, steps)
         while trainer.step < steps:
@@ -239,6 +246,35 @@ class _PaintedWindows:
         image, labels = turn(image, labels, rng)
         image = recolour(image, rng, strength=_STRENGTH)
         return item.name, image, np.ascontiguousarray(labels)
+
+
+def _class_shares(
+    source: _PaintedWindows, network: DelLite, settings: TrainingSettings
+) -> ClassShares:
+    """Shares of what was painted that is apart: strokes are no fair sample of an image."""
+    found: dict[str, list[float]] = {"adjacent": [], "distant": [], "boundary": []}
+    for position in range(_LOOKED_AT):
+        _, image, labels = source.draw(position)
+        sample = make_sample(
+            image,
+            labels,
+            stride=network.stride,
+            output_stride=network.output_stride,
+            step=settings.superpixel_step,
+        )
+        adjacent = sample.adjacent
+        rng = np.random.default_rng([settings.seed, 5, position])
+        distant = distant_pairs(sample, len(adjacent.nodes), reach_of(settings), rng)
+        for name, target, weight in (
+            ("adjacent", adjacent.apart, adjacent.weight),
+            ("distant", distant.apart, distant.weight),
+            ("boundary", sample.boundary, sample.boundary_weight),
+        ):
+            if float(weight.sum()) > 0:
+                found[name].append(float((target * weight).sum() / weight.sum()))
+    usual = ClassShares()._asdict()
+    shares = {name: np.mean(values) if values else usual[name] for name, values in found.items()}
+    return ClassShares(**{name: float(np.clip(share, *_SHARES)) for name, share in shares.items()})
 
 
 def _around(middle: int, side: int, length: int, rng: np.random.Generator) -> slice:

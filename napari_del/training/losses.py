@@ -3,28 +3,34 @@
 from __future__ import annotations
 
 import math
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-__all__ = [
-    "ADJACENT_APART",
-    "BOUNDARY_DRAWN",
-    "DISTANT_APART",
-    "REGIONS_APART",
-    "balanced_mean",
-    "boundary_loss",
-    "pair_loss",
-]
+__all__ = ["ClassShares", "balanced_mean", "boundary_loss", "pair_loss"]
 
-# Shares over the training images of natural scenes and of nuclei, which are nearly the same: of
-# adjacent superpixels, of superpixels about 48 pixels apart and of adjacent regions that people
-# separate, and of places where they drew a boundary.
-ADJACENT_APART = 0.1
-DISTANT_APART = 0.35
-REGIONS_APART = 0.5
-BOUNDARY_DRAWN = 0.06
+
+class ClassShares(NamedTuple):
+    """How much of what is trained on people separate, over all images, see `balanced_mean`.
+
+    The defaults are those of the training images of natural scenes and of nuclei, which are nearly
+    the same.
+
+    Attributes
+    ----------
+    adjacent, distant, regions : float
+        Share of the pairs that are apart: of adjacent superpixels, of superpixels about 48
+        pixels from each other, and of adjacent regions.
+    boundary : float
+        Share of the places where a boundary was drawn.
+    """
+
+    adjacent: float = 0.1
+    distant: float = 0.35
+    regions: float = 0.5
+    boundary: float = 0.06
 
 
 def balanced_mean(
@@ -69,7 +75,7 @@ def pair_loss(
     apart: Tensor,
     weight: Tensor | None = None,
     *,
-    prior: float = ADJACENT_APART,
+    prior: float = ClassShares().adjacent,
 ) -> Tensor:
     r"""Cross-entropy of the similarity 2 / (1 + exp(L1)) of pairs of superpixels.
 
@@ -103,7 +109,13 @@ def pair_loss(
     return balanced_mean(apart_loss, together, apart, prior, weight)
 
 
-def boundary_loss(logits: Tensor, target: Tensor, weight: Tensor | None = None) -> Tensor:
+def boundary_loss(
+    logits: Tensor,
+    target: Tensor,
+    weight: Tensor | None = None,
+    *,
+    prior: float = ClassShares().boundary,
+) -> Tensor:
     """Class-balanced cross-entropy of boundary logits.
 
     Parameters
@@ -112,10 +124,12 @@ def boundary_loss(logits: Tensor, target: Tensor, weight: Tensor | None = None) 
         Logits, and the share of the annotators who drew a boundary there.
     weight : Tensor, shape (H, W), optional
         How much each place counts, 0 where nothing is known of it.
+    prior : float
+        Share of places with a boundary, over all images, see `balanced_mean`.
 
     Returns
     -------
     Tensor
         Scalar.
     """
-    return balanced_mean(F.softplus(-logits), F.softplus(logits), target, BOUNDARY_DRAWN, weight)
+    return balanced_mean(F.softplus(-logits), F.softplus(logits), target, prior, weight)

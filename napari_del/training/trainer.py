@@ -13,14 +13,15 @@ from torch import Tensor, nn
 
 from napari_del.errors import NapariDelError
 from napari_del.models.lite import DelLite
-from napari_del.training.losses import DISTANT_APART, REGIONS_APART, boundary_loss, pair_loss
+from napari_del.training.losses import ClassShares, boundary_loss, pair_loss
 from napari_del.training.regions import merged_regions
 from napari_del.training.samples import Sample, distant_pairs, make_sample
 from napari_del.training.settings import TrainingSettings
 
-__all__ = ["Source", "Trainer", "sample_losses"]
+__all__ = ["Source", "Trainer", "reach_of", "sample_losses"]
 
 _LARGEST_GRADIENT = 5.0
+_SHARES = ClassShares()
 
 
 class Source(Protocol):
@@ -31,12 +32,18 @@ class Source(Protocol):
         ...
 
 
+def reach_of(settings: TrainingSettings) -> float:
+    """Standard deviation, in pixels along either axis, of the way between distant superpixels."""
+    return 6.0 * settings.superpixel_step
+
+
 def sample_losses(
     network: DelLite,
     sample: Sample,
     settings: TrainingSettings,
     rng: np.random.Generator,
     *,
+    shares: ClassShares = _SHARES,
     precision: torch.dtype | None = None,
 ) -> dict[str, Tensor]:
     """The terms of the loss of one sample, without their weights.
@@ -51,6 +58,8 @@ def sample_losses(
         Terms whose weight is 0 are left out.
     rng : numpy.random.Generator
         Source of chance, for distant pairs and for the level of merging.
+    shares : ClassShares
+        Shares of the classes over all training images.
     precision : torch.dtype, optional
         Compute convolutions in this type on a GPU. The losses are always of 32 bits.
 
@@ -68,14 +77,18 @@ def sample_losses(
     logits = logits[0, 0, :h, :w].float()
     adjacent = sample.adjacent
     terms = {
-        "pairs": pair_loss(means, adjacent.nodes, adjacent.apart, adjacent.weight),
-        "boundary": boundary_loss(logits, sample.boundary, sample.boundary_weight),
+        "pairs": pair_loss(
+            means, adjacent.nodes, adjacent.apart, adjacent.weight, prior=shares.adjacent
+        ),
+        "boundary": boundary_loss(
+            logits, sample.boundary, sample.boundary_weight, prior=shares.boundary
+        ),
     }
     if settings.distant_weight > 0:
         count = len(adjacent.nodes)
-        distant = distant_pairs(sample, count, 6.0 * settings.superpixel_step, rng)
+        distant = distant_pairs(sample, count, reach_of(settings), rng)
         terms["distant"] = pair_loss(
-            means, distant.nodes, distant.apart, distant.weight, prior=DISTANT_APART
+            means, distant.nodes, distant.apart, distant.weight, prior=shares.distant
         )
     # Outputs that are no numbers cannot be merged; the loss is none either, and ends the run.
     finite = bool(torch.isfinite(terms["pairs"] + terms["boundary"]))
@@ -83,7 +96,7 @@ def sample_losses(
         regions = merged_regions(sample, means, logits, network.output_stride, rng)
         pairs = regions.pairs
         terms["regions"] = pair_loss(
-            regions.means(means), pairs.nodes, pairs.apart, pairs.weight, prior=REGIONS_APART
+            regions.means(means), pairs.nodes, pairs.apart, pairs.weight, prior=shares.regions
         )
     return terms
 
@@ -104,6 +117,8 @@ class Trainer:
         How to train.
     device : torch.device, optional
         Where to compute. On a GPU convolutions are computed in 16 bits.
+    shares : ClassShares
+        Shares of the classes over all training images.
     extra : callable, optional
         Another loss, of the network and the number of steps taken, see `Replay`.
 
@@ -120,6 +135,7 @@ class Trainer:
         settings: TrainingSettings,
         *,
         device: torch.device | None = None,
+        shares: ClassShares = _SHARES,
         extra: Callable[[DelLite, int], Tensor] | None = None,
     ) -> None:
         self.network = network
@@ -127,6 +143,7 @@ class Trainer:
         self.settings = settings
         self.device = device or torch.device("cpu")
         self.step = 0
+        self._shares = shares
         self._extra = extra
         network.to(self.device)
         network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -183,7 +200,9 @@ class Trainer:
                 step=settings.superpixel_step,
             ).to(self.device)
             rng = np.random.default_rng([settings.seed, 2, position])
-            terms = sample_losses(self.network, sample, settings, rng, precision=self.precision)
+            terms = sample_losses(
+                self.network, sample, settings, rng, shares=self._shares, precision=self.precision
+            )
             start = torch.zeros((), device=self.device)
             loss = sum((self._factors[key] * term for key, term in terms.items()), start)
             loss = loss / settings.batch

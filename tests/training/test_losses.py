@@ -7,13 +7,7 @@ import math
 import pytest
 import torch
 
-from napari_del.training.losses import (
-    ADJACENT_APART,
-    BOUNDARY_DRAWN,
-    balanced_mean,
-    boundary_loss,
-    pair_loss,
-)
+from napari_del.training.losses import ClassShares, balanced_mean, boundary_loss, pair_loss
 
 
 def pairs(seed, scale=0.3):
@@ -33,7 +27,7 @@ def test_pair_loss_is_the_balanced_cross_entropy_of_the_similarity(scale):
         similarity = 2 / (1 + math.exp(distance))
         positive += a * -math.log(1 - similarity)
         negative += (1 - a) * -math.log(similarity)
-    for prior in (ADJACENT_APART, 0.7):
+    for prior in (ClassShares().adjacent, 0.7):
         expected = (positive / prior + negative / (1 - prior)) / (2 * len(edges))
         loss = pair_loss(embedding, edges, apart, prior=prior)
         assert loss.item() == pytest.approx(expected, rel=1e-9)
@@ -44,10 +38,10 @@ def test_boundary_loss_is_the_balanced_cross_entropy_of_the_logits():
     logits = torch.randn(7, 9, generator=generator, dtype=torch.float64) * 3
     target = torch.randint(0, 6, (7, 9), generator=generator).double() / 5
     p = 1 / (1 + torch.exp(-logits))
-    expected = -(target * p.log()).sum() / (2 * BOUNDARY_DRAWN)
-    expected -= ((1 - target) * (1 - p).log()).sum() / (2 * (1 - BOUNDARY_DRAWN))
+    expected = -(target * p.log()).sum() / (2 * 0.2)
+    expected -= ((1 - target) * (1 - p).log()).sum() / (2 * (1 - 0.2))
     expected /= target.numel()
-    torch.testing.assert_close(boundary_loss(logits, target), expected)
+    torch.testing.assert_close(boundary_loss(logits, target, prior=0.2), expected)
 
 
 def test_either_class_counts_half_over_all_images():
@@ -82,7 +76,8 @@ def test_one_class_alone_gives_a_finite_loss(share):
     assert torch.isfinite(embedding.grad).all()
     logits = torch.zeros(3, 3, requires_grad=True)
     loss = boundary_loss(logits, torch.full((3, 3), share))
-    of_class = BOUNDARY_DRAWN if share else 1 - BOUNDARY_DRAWN
+    drawn = ClassShares().boundary
+    of_class = drawn if share else 1 - drawn
     assert loss.item() == pytest.approx(math.log(2) / (2 * of_class))
 
 
