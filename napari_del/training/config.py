@@ -35,6 +35,8 @@ class DataConfig:
         Least and largest scale at which images are shown.
     strength : float
         How much colours and sharpness are changed, 0 to 1, see `recolour`.
+    crowding : float
+        Draw images in proportion to the number of their regions to this power, 0 to 1.
     hold_out : bool
         Leave every fifth image out, see `napari_del.evaluation.held_out`.
     limit : int, optional
@@ -46,6 +48,7 @@ class DataConfig:
     weight: float = 1.0
     scales: tuple[float, float] = (0.7, 1.5)
     strength: float = 1.0
+    crowding: float = 0.0
     hold_out: bool = False
     limit: int | None = None
 
@@ -345,6 +348,7 @@ _KEYS: dict[str, tuple[Callable[[Any], Any], str]] = {
     "weight": (_number(0, 1e6), "a number of at least 0"),
     "scales": (_scales, "two numbers, the smaller one first, from 0.05 to 20"),
     "strength": (_number(0, 1), "a number from 0 to 1"),
+    "crowding": (_number(0, 1), "a number from 0 to 1"),
     "hold_out": (_truth, "true or false"),
     "limit": (_whole(1), "a whole number of at least 1"),
     "model": (_text, "the name of a network"),

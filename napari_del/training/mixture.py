@@ -33,6 +33,9 @@ class TrainingSet:
         Least and largest scale at which images are shown.
     strength : float
         How much colours and sharpness are changed, see `recolour`.
+    crowding : float
+        Images are drawn in proportion to the number of their regions to this power: 0 draws all
+        alike, 1 shows each region as often as any other.
     """
 
     name: str
@@ -40,6 +43,7 @@ class TrainingSet:
     weight: float = 1.0
     scales: tuple[float, float] = (0.7, 1.5)
     strength: float = 1.0
+    crowding: float = 0.0
 
 
 def prepare(images: Iterable[AnnotatedImage]) -> list[AnnotatedImage]:
@@ -106,6 +110,7 @@ class Mixture:
         self.size = size
         self.seed = seed
         self._share = weights / weights.sum()
+        self._of_image = [_shares(item) for item in sets]
         self._patches: list[NDArray[np.uint8]] = []
         if synthetic > 0:
             for item in sets:
@@ -185,9 +190,25 @@ class Mixture:
             image, labels = composite(self.size, self._patches, rng)
             return "composite", recolour(image, rng), labels
         data = self.sets[chosen]
-        item = data.images[int(rng.integers(len(data.images)))]
+        share = self._of_image[chosen]
+        count = len(data.images)
+        drawn = rng.integers(count) if share is None else rng.choice(count, p=share)
+        item = data.images[int(drawn)]
         image, labels = _varied(item, data, self.size, rng)
         return f"{data.name} {item.name}", image, labels
+
+
+def _shares(data: TrainingSet) -> NDArray[np.float64] | None:
+    """Share of the samples of a set that each image has; None where all have the same."""
+    if data.crowding == 0:
+        return None
+    regions = [
+        sum(np.unique(labels[labels >= 0]).size for labels in item.segmentations)
+        / len(item.segmentations)
+        for item in data.images
+    ]
+    share = np.maximum(regions, 1) ** data.crowding
+    return np.asarray(share / share.sum())
 
 
 def _varied(

@@ -168,7 +168,9 @@ def load_mixture(config: TrainingConfig, log: Callable[[str], None]) -> Mixture:
                 "expected different labels for what should be apart"
             )
         log(f"{item.name}: {len(images)} images")
-        sets.append(TrainingSet(item.name, images, item.weight, item.scales, item.strength))
+        sets.append(
+            TrainingSet(item.name, images, item.weight, item.scales, item.strength, item.crowding)
+        )
     return Mixture(sets, synthetic=config.synthetic, size=config.size, seed=config.training.seed)
 
 

@@ -53,6 +53,22 @@ def test_sets_are_drawn_by_weight_not_by_number_of_images():
     assert {nothing.draw(position)[0] for position in range(20)} == {"few 0"}
 
 
+def test_crowded_images_are_drawn_as_often_as_their_regions_say():
+    rows, columns = np.indices((64, 64)) // 8
+    labels = {"two": rows // 4, "many": rows * 8 + columns}
+    images = [
+        # What is not labelled is no region.
+        AnnotatedImage(name, np.zeros((64, 64, 3), np.uint8), np.stack([of, of * 0 + UNLABELLED]))
+        for name, of in labels.items()
+    ]
+    for crowding, share in ((0.0, 1 / 2), (0.5, 32**0.5 / (1 + 32**0.5)), (1.0, 32 / 33)):
+        data = TrainingSet("set", images, crowding=crowding)
+        mixture = Mixture([data], size=(32, 32))
+        many = sum(mixture.draw(position)[0] == "set many" for position in range(200))
+        # Within four standard deviations.
+        assert abs(many - 200 * share) < 4 * (200 * share * (1 - share)) ** 0.5
+
+
 def test_windows_with_a_border_are_preferred():
     # One window in ten of this image holds both regions.
     labels = np.zeros((1, 64, 640), np.int32)
