@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
@@ -15,12 +15,21 @@ from zarr.abc.store import Store
 from zarr.codecs import Crc32cCodec, ZstdCodec
 from zarr.storage import MemoryStore, StorePath
 
-from napari_del.tiles.backend import DamagedError, first_line, get_many, put
+from napari_del.tiles.backend import DamagedError, at_once, first_line, get_many, put, set_bytes
 
 if TYPE_CHECKING:
     from zarr.core.array_spec import ArrayConfigParams
 
-__all__ = ["find_array", "new_array", "read", "row_chunks", "row_parts", "sha256"]
+__all__ = [
+    "find_array",
+    "new_array",
+    "read",
+    "read_arrays",
+    "row_chunks",
+    "row_parts",
+    "sha256",
+    "write_arrays",
+]
 
 # The quickest level but for negative ones. Ids of superpixels shrink to less than a tenth with
 # it, and higher levels gain little.
@@ -39,11 +48,12 @@ def row_chunks(shape: tuple[int, ...], dtype: np.dtype[Any]) -> tuple[int, ...]:
 
 
 @lru_cache(maxsize=64)
-def _metadata(shape: tuple[int, ...], dtype: str, chunks: tuple[int, ...]) -> bytes:
+def _template(dtype: str, chunks: tuple[int, ...]) -> dict[str, Any]:
+    """Metadata of an array of one chunk, as zarr writes them."""
     memory = MemoryStore()
     zarr.create_array(
         memory,
-        shape=shape,
+        shape=chunks,
         dtype=dtype,
         chunks=chunks,
         compressors=[ZstdCodec(level=_LEVEL), Crc32cCodec()],
@@ -52,27 +62,48 @@ def _metadata(shape: tuple[int, ...], dtype: str, chunks: tuple[int, ...]) -> by
     )
     (found,) = get_many(memory, ["zarr.json"])
     assert found is not None
-    return found
+    document: dict[str, Any] = json.loads(found)
+    return document
+
+
+def _metadata(shape: tuple[int, ...], dtype: str, chunks: tuple[int, ...]) -> bytes:
+    # The shape alone differs from table to table: zarr takes a millisecond for each.
+    return json.dumps(_template(dtype, chunks) | {"shape": shape}, indent=2).encode()
 
 
 def new_array(
     store: Store, path: str, shape: tuple[int, ...], dtype: np.dtype[Any], chunks: tuple[int, ...]
-) -> zarr.Array[Any]:
-    """Write the metadata of an array, and give the array.
+) -> None:
+    """Write the metadata of an array.
 
     Nothing is removed, unlike by functions of zarr that make arrays: a worker that was thought
     lost may write the very same table, byte for byte, at the same time.
     """
-    metadata = _metadata(shape, dtype.str, chunks)
-    put(store, f"{path}/zarr.json", metadata)
-    return _array(store, path, metadata)
+    put(store, f"{path}/zarr.json", _metadata(shape, dtype.str, chunks))
 
 
-def _array(store: Store, path: str, metadata: bytes) -> zarr.Array[Any]:
+def write_arrays(store: Store, arrays: Mapping[str, NDArray[Any]]) -> None:
+    """Write the arrays of a table by their paths, all at once, with their metadata."""
+
+    async def write(path: str, values: NDArray[Any], metadata: bytes) -> None:
+        await set_bytes(store, f"{path}/zarr.json", metadata)
+        if values.size:
+            await _array(store, path, metadata).setitem(..., values)
+
+    tasks = []
+    for path, values in arrays.items():
+        chunks = row_chunks(values.shape, values.dtype)
+        tasks.append(write(path, values, _metadata(values.shape, values.dtype.str, chunks)))
+    for result in at_once(tasks):
+        if isinstance(result, Exception):
+            raise result
+
+
+def _array(store: Store, path: str, metadata: bytes) -> zarr.AsyncArray[Any]:
     """The array of these metadata; `zarr.open_array` would read them again, for a millisecond."""
     # Chunks of zeros are written too, so that one that is missing is noticed.
     config: ArrayConfigParams = {"write_empty_chunks": True}
-    return zarr.Array(zarr.AsyncArray(json.loads(metadata), StorePath(store, path), config))
+    return zarr.AsyncArray(json.loads(metadata), StorePath(store, path), config)
 
 
 def find_array(
@@ -86,6 +117,16 @@ def find_array(
         If it is missing or another one.
     """
     (metadata,) = get_many(store, [f"{path}/zarr.json"])
+    return zarr.Array(_known(store, path, metadata, shape, dtype))
+
+
+def _known(
+    store: Store,
+    path: str,
+    metadata: bytes | None,
+    shape: tuple[int, ...],
+    dtype: np.dtype[Any],
+) -> zarr.AsyncArray[Any]:
     if metadata is None:
         raise DamagedError("its metadata, zarr.json, are missing")
     try:
@@ -114,7 +155,38 @@ def read(array: zarr.Array[Any], selection: tuple[slice, ...]) -> NDArray[Any]:
     except OSError:
         raise
     except Exception as error:  # zarr raises what its codecs raise
-        raise DamagedError(f"a chunk is damaged: {first_line(error)}") from error
+        raise _of_chunk(error) from error
+
+
+def _of_chunk(error: Exception) -> DamagedError:
+    return DamagedError(f"a chunk is damaged: {first_line(error)}")
+
+
+def read_arrays(
+    store: Store,
+    arrays: Mapping[str, tuple[tuple[int, ...], np.dtype[Any]]],
+    rows: slice,
+) -> dict[str, NDArray[Any] | Exception]:
+    """Rows of the arrays of a table, whose shapes and dtypes are known, all at once.
+
+    Returns
+    -------
+    dict of ndarray or exception
+        By path. Where an array could not be read it is what `read` or `find_array` would raise.
+    """
+
+    async def load(path: str, metadata: bytes | None) -> NDArray[Any]:
+        array = _known(store, path, metadata, *arrays[path])
+        try:
+            return np.ascontiguousarray(await array.getitem((rows,)))
+        except OSError:
+            raise
+        except Exception as error:  # zarr raises what its codecs raise
+            raise _of_chunk(error) from error
+
+    metadata = get_many(store, [f"{path}/zarr.json" for path in arrays])
+    found = at_once(load(*each) for each in zip(arrays, metadata, strict=True))
+    return dict(zip(arrays, found, strict=True))
 
 
 def row_parts(array: zarr.Array[Any], window: tuple[slice, slice] | None) -> Iterator[Any]:

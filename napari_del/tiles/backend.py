@@ -6,10 +6,10 @@ import asyncio
 import os
 import shutil
 import tempfile
-from collections.abc import AsyncIterator, Iterable, Iterator
+from collections.abc import AsyncIterator, Coroutine, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from zarr.abc.store import Store
 from zarr.core.buffer import default_buffer_prototype
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "DamagedError",
+    "at_once",
     "connect",
     "first_line",
     "get_many",
@@ -35,8 +36,11 @@ __all__ = [
     "remove_folder",
     "remove_place",
     "resolve",
+    "set_bytes",
     "writing",
 ]
+
+T = TypeVar("T")
 
 # Files that are asked for at a time.
 _REQUESTS = 64
@@ -142,9 +146,28 @@ def get_many(store: Store, keys: Iterable[str]) -> list[bytes | None]:
     return sync(get_all())
 
 
+def at_once(tasks: Iterable[Coroutine[Any, Any, T]]) -> list[T | Exception]:
+    """What some tasks give, or raise, once all have ended: none goes on after the others failed."""
+
+    async def gather() -> list[T | BaseException]:
+        return await asyncio.gather(*tasks, return_exceptions=True)
+
+    results: list[T | Exception] = []
+    for result in sync(gather()):
+        if isinstance(result, BaseException) and not isinstance(result, Exception):
+            raise result
+        results.append(result)
+    return results
+
+
+async def set_bytes(store: Store, key: str, value: bytes) -> None:
+    """Set the bytes of a key, as one of several tasks."""
+    await store.set(key, default_buffer_prototype().buffer.from_bytes(value))
+
+
 def put(store: Store, key: str, value: bytes) -> None:
     """Set the bytes of a key."""
-    sync(store.set(key, default_buffer_prototype().buffer.from_bytes(value)))
+    sync(set_bytes(store, key, value))
 
 
 def names_below(store: Store, prefix: str) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 import uuid
 from collections.abc import Callable
 from concurrent.futures import CancelledError, Future, wait
@@ -19,6 +20,9 @@ if TYPE_CHECKING:
 __all__ = ["Cluster"]
 
 _TIMEOUT = 10.0
+# Times that a run is sent to the workers, while they die, and seconds between.
+_ATTEMPTS = 5
+_PAUSE = 0.5
 
 
 class Cluster(Executor):
@@ -110,14 +114,25 @@ class Cluster(Executor):
             self._scatter()
 
     def _scatter(self) -> None:
-        # To all workers, so that it outlives most of them.
-        try:
-            (self._scattered,) = self._client.scatter([self._job], broadcast=True, hash=False)
-        except OSError as error:
-            raise SchedulerError(
-                f"scheduler {self._client.scheduler.address} has no workers any more: "
-                f"{first_line(error)}"
-            ) from error
+        address = self._client.scheduler.address
+        for attempt in range(1, _ATTEMPTS + 1):
+            try:
+                # To all workers, so that it outlives most of them.
+                (self._scattered,) = self._client.scatter([self._job], broadcast=True, hash=False)
+            except OSError as error:
+                raise SchedulerError(
+                    f"scheduler {address} has no workers any more: {first_line(error)}"
+                ) from error
+            except Exception as error:
+                # A worker that dies while it is sent the job has the scheduler raise KeyError.
+                if attempt == _ATTEMPTS:
+                    raise SchedulerError(
+                        f"scheduler {address} could not send the run to its workers, "
+                        f"{_ATTEMPTS} times: {first_line(error)}"
+                    ) from error
+                time.sleep(_PAUSE)
+            else:
+                return
 
     def _submit(self, function: Callable[[Any, str], None], key: str, place: str) -> Future[None]:
         remote = self._client.submit(

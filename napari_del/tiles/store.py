@@ -8,7 +8,6 @@ exist: it is computed again.
 from __future__ import annotations
 
 import os
-import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -18,7 +17,15 @@ import zarr
 from numpy.typing import DTypeLike, NDArray
 
 from napari_del.errors import ParameterError, StoreError
-from napari_del.tiles.arrays import find_array, new_array, read, row_chunks, row_parts, sha256
+from napari_del.tiles.arrays import (
+    find_array,
+    new_array,
+    read,
+    read_arrays,
+    row_parts,
+    sha256,
+    write_arrays,
+)
 from napari_del.tiles.backend import (
     DamagedError,
     connect,
@@ -184,7 +191,7 @@ class TileStore:
                 done = self.done(stage.name)
                 for table in stage.glob("*/"):
                     if table.name not in done:
-                        shutil.rmtree(table, ignore_errors=True)
+                        remove_folder(self._store, f"tables/{stage.name}/{table.name}")
 
     @property
     def superpixels(self) -> zarr.Array[Any]:
@@ -250,19 +257,15 @@ class TileStore:
         """
         self._counts.clear()
         folder = f"tables/{stage}/{key}"
-        records: dict[str, ArrayRecord] = {}
         with self._writing():
             remove_file(self._store, marker_key(stage, key))
             for path in ("tables", f"tables/{stage}", folder):
                 put(self._store, f"{path}/zarr.json", group_metadata({}))
-            for name, values in arrays.items():
-                chunks = row_chunks(values.shape, values.dtype)
-                stored = new_array(
-                    self._store, f"{folder}/{name}", values.shape, values.dtype, chunks
-                )
-                if values.size:
-                    stored[...] = values
-                records[name] = ArrayRecord(values.shape, values.dtype, sha256([values]))
+            write_arrays(self._store, {f"{folder}/{name}": of for name, of in arrays.items()})
+        records = {
+            name: ArrayRecord(values.shape, values.dtype, sha256([values]))
+            for name, values in arrays.items()
+        }
         done = None
         if pixels is not None:
             digest = self._hashes.pop(_text(pixels), None)
@@ -281,10 +284,7 @@ class TileStore:
             If it is not done, an array is missing, or a chunk is missing or damaged.
         """
         marker = self.marker(stage, key)
-        return {
-            name: self._read(stage, key, name, marker, slice(None))
-            for name in (marker.arrays if names is None else names)
-        }
+        return self._read(stage, key, marker, names or list(marker.arrays), slice(None))
 
     def read_rows(self, stage: str, key: str, name: str, start: int, stop: int) -> NDArray[Any]:
         """Rows from `start` to ``stop - 1`` of an array of a table; only their chunks are read.
@@ -294,7 +294,8 @@ class TileStore:
         StoreError
             As for `read_table`.
         """
-        return self._read(stage, key, name, self.marker(stage, key), slice(start, stop))
+        rows = slice(start, stop)
+        return self._read(stage, key, self.marker(stage, key), [name], rows)[name]
 
     def row_counts(self, stage: str, name: str, keys: Sequence[str]) -> list[int]:
         """Number of rows that an array has in the table of each key.
@@ -369,13 +370,22 @@ class TileStore:
         with self._reading(f"table {stage} {key}"):
             return Marker.from_json(text)
 
-    def _read(self, stage: str, key: str, name: str, marker: Marker, rows: slice) -> NDArray[Any]:
-        with self._reading(f"array {name} of table {stage} {key}"):
-            record = marker.arrays.get(name)
-            if record is None:
-                raise DamagedError("its marker does not name it")
-            path = f"tables/{stage}/{key}/{name}"
-            return read(find_array(self._store, path, record.shape, record.dtype), (rows,))
+    def _read(
+        self, stage: str, key: str, marker: Marker, names: Sequence[str], rows: slice
+    ) -> dict[str, NDArray[Any]]:
+        paths = {name: f"tables/{stage}/{key}/{name}" for name in names}
+        records = {name: marker.arrays[name] for name in names if name in marker.arrays}
+        with self._reading(f"table {stage} {key}"):
+            known = {paths[name]: (record.shape, record.dtype) for name, record in records.items()}
+            found = read_arrays(self._store, known, rows)
+        arrays = {}
+        for name in names:
+            with self._reading(f"array {name} of table {stage} {key}"):
+                array = found.get(paths[name], DamagedError("its marker does not name it"))
+                if isinstance(array, Exception):
+                    raise array
+                arrays[name] = array
+        return arrays
 
     @contextmanager
     def _reading(self, what: str) -> Iterator[None]:

@@ -312,6 +312,40 @@ def test_client_stays_open(cluster, tmp_path):
     assert {line.split()[2] for lines in calls(tmp_path).values() for line in lines} == {"1"}
 
 
+def fail_to_scatter(monkeypatch, times):
+    """Have the scheduler fail as it does where a worker dies while it is sent data."""
+    from distributed import Client
+
+    scatter, failed = Client.scatter, []
+
+    def fail_first(self, *args, **kwargs):
+        if len(failed) < times:
+            failed.append(1)
+            raise KeyError("tcp://127.0.0.1:1")
+        return scatter(self, *args, **kwargs)
+
+    monkeypatch.setattr(Client, "scatter", fail_first)
+    monkeypatch.setattr("napari_del.tiles.cluster._PAUSE", 0.01)
+    return failed
+
+
+def test_worker_that_dies_while_it_is_sent_the_run(cluster, tmp_path, monkeypatch):
+    failed = fail_to_scatter(monkeypatch, 2)
+    with open_executor(cluster.scheduler_address) as executor:
+        executor.run(visit, str(tmp_path), KEYS)
+    assert len(failed) == 2 and set(calls(tmp_path)) == set(KEYS)
+
+
+def test_run_that_cannot_be_sent_to_workers(cluster, tmp_path, monkeypatch):
+    fail_to_scatter(monkeypatch, 100)
+    with (
+        open_executor(cluster.scheduler_address) as executor,
+        pytest.raises(SchedulerError, match=r"could not send the run to its workers, 5 times"),
+    ):
+        executor.run(visit, str(tmp_path), KEYS)
+    assert calls(tmp_path) == {}
+
+
 def test_error_of_progress_ends_a_distributed_run(cluster, tmp_path):
     def progress(done, total):
         raise Cancelled("enough")

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import zarr
 
 from napari_del.errors import ParameterError, StoreError
 from napari_del.tiles.store import TileStore, differences
@@ -439,3 +440,23 @@ def test_differences_name_what_is_not_the_same():
         "mask: None in the store, not asked for",
         "device: not in the store, cpu asked for",
     ]
+
+
+def test_zarr_reads_what_is_in_a_store(written):
+    for key, _ in cores():
+        for name, expected in table(key).items():
+            path = f"{written}/tables/superpixels/{key}/{name}"
+            array = zarr.open_array(path, mode="r")
+            np.testing.assert_array_equal(array[...], expected)
+            assert array.dtype == expected.dtype
+            # As zarr itself would have written them.
+            text = Path(path, "zarr.json").read_bytes()
+            again = zarr.create_array(
+                zarr.storage.MemoryStore(),
+                shape=array.shape,
+                dtype=array.dtype,
+                chunks=array.chunks,
+                compressors=array.compressors,
+                fill_value=0,
+            )
+            assert json.loads(text) == json.loads(json.dumps(again.metadata.to_dict()))
