@@ -47,6 +47,10 @@ FEATURES = (
     "number of neighbours, the larger",
     "L1 distance above that of the nearest neighbour, the smaller of both regions'",
     "L1 distance above that of the nearest neighbour, the larger",
+    "raggedness, the smaller of both regions'",
+    "raggedness, the larger",
+    "raggedness of their union",
+    "raggedness of their union over the sum of both",
 )
 """The numbers of a pair, in the order of the columns of `RegionPairs.features`."""
 
@@ -148,7 +152,7 @@ def region_pairs(tables: SuperpixelTables, of_row: NDArray[np.integer], k: int) 
     length, along = _border(tables, between, pair, keys.size)
     contrasts = _contrasts(regions, pairs, length, tables)
     context = _context(regions, pairs, weight=along[2], distance=contrasts[0])
-    features = np.column_stack([*along, *contrasts, *context])
+    features = np.column_stack([*along, *contrasts, *context, *_shapes(regions, pairs, length)])
     return RegionPairs(pairs, length.astype(np.int64), features)
 
 
@@ -302,4 +306,26 @@ def _context(
         *both(regions.weight_around[u], regions.weight_around[v]),
         *both(neighbours[u], neighbours[v]),
         *above_least(distance),
+    ]
+
+
+def _shapes(
+    regions: _Regions, pairs: NDArray[np.int32], length: NDArray[np.float64]
+) -> list[NDArray[np.float64]]:
+    """How ragged two regions are, and how ragged they would be as one.
+
+    Raggedness is the logarithm of the squared perimeter over the area: least for a disc. Two
+    round cells that touch make a union of the sum of theirs, and two parts of one make a union
+    that is as round as either.
+    """
+    u, v = pairs.T
+    perimeter, area = regions.perimeter, regions.area
+    of_region = np.log(np.maximum(perimeter, 1) ** 2 / area)
+    around = np.maximum(perimeter[u] + perimeter[v] - 2 * length, 1)
+    union = np.log(around**2 / (area[u] + area[v]))
+    return [
+        np.minimum(of_region[u], of_region[v]),
+        np.maximum(of_region[u], of_region[v]),
+        union,
+        union - np.log(np.exp(of_region[u]) + np.exp(of_region[v])),
     ]

@@ -107,6 +107,11 @@ def reference_features(tables: SuperpixelTables, of_row, u: int, v: int) -> list
         outer = [e for e, (a, b) in enumerate(tables.edges) if (of_row[a] == r) != (of_row[b] == r)]
         return float(np.average(w[outer], weights=tables.lengths[outer]))
 
+    def raggedness(of, r):
+        inside = of == r
+        outer = [e for e, (a, b) in enumerate(tables.edges) if inside[a] != inside[b]]
+        return max(int(tables.lengths[outer].sum()), 1) ** 2 / int(tables.sizes[inside].sum())
+
     def distance(first, second):
         return float(np.abs(region(first)[1] - region(second)[1]).sum())
 
@@ -149,6 +154,12 @@ def reference_features(tables: SuperpixelTables, of_row, u: int, v: int) -> list
         *sorted(weight_around(r) for r in (u, v)),
         *sorted(np.log(len(neighbours(r))) for r in (u, v)),
         *above_nearest,
+        *sorted(np.log(raggedness(of_row, r)) for r in (u, v)),
+        np.log(raggedness(np.where(of_row == v, u, of_row), u)),
+        np.log(
+            raggedness(np.where(of_row == v, u, of_row), u)
+            / (raggedness(of_row, u) + raggedness(of_row, v))
+        ),
     ]
 
 
