@@ -37,6 +37,8 @@ class DataConfig:
         How much colours and sharpness are changed, 0 to 1, see `recolour`.
     crowding : float
         Draw images in proportion to the number of their regions to this power, 0 to 1.
+    merge_weight : float, optional
+        Share of the images that the merge function is trained on; `weight` by default.
     hold_out : bool
         Leave every fifth image out, see `napari_del.evaluation.held_out`.
     limit : int, optional
@@ -49,6 +51,7 @@ class DataConfig:
     scales: tuple[float, float] = (0.7, 1.5)
     strength: float = 1.0
     crowding: float = 0.0
+    merge_weight: float | None = None
     hold_out: bool = False
     limit: int | None = None
 
@@ -349,6 +352,7 @@ _KEYS: dict[str, tuple[Callable[[Any], Any], str]] = {
     "scales": (_scales, "two numbers, the smaller one first, from 0.05 to 20"),
     "strength": (_number(0, 1), "a number from 0 to 1"),
     "crowding": (_number(0, 1), "a number from 0 to 1"),
+    "merge_weight": (_number(0, 1e6), "a number of at least 0"),
     "hold_out": (_truth, "true or false"),
     "limit": (_whole(1), "a whole number of at least 1"),
     "model": (_text, "the name of a network"),

@@ -150,7 +150,7 @@ def add_merge_function(
 
 
 class _Pairs(NamedTuple):
-    features: NDArray[np.float64]
+    features: NDArray[np.float32]  # hundreds of images have tens of millions of pairs
     apart: NDArray[np.float32]
     weight: NDArray[np.float32]
 
@@ -284,7 +284,7 @@ def _pairs(sample: MergeSample, regions: NDArray[np.intp]) -> _Pairs:
     apart, known = share_apart(majority, found.pairs)
     # A partition into few regions counts nearly as much as one into many.
     weight = known / max(len(known), 1) ** 0.75
-    return _Pairs(found.features, apart, weight.astype(np.float32))
+    return _Pairs(found.features.astype(np.float32), apart, weight.astype(np.float32))
 
 
 def _majority(
@@ -313,8 +313,12 @@ def _fit(
             "no two adjacent regions of the training images are labelled; expected labels of "
             "neighbouring regions"
         )
-    mean, scale = features.mean(axis=0), features.std(axis=0) + 1e-6
-    inputs = torch.from_numpy(((features - mean) / scale).clip(-6, 6).astype(np.float32))
+    mean = features.mean(axis=0, dtype=np.float64)
+    features -= mean.astype(np.float32)
+    scale = np.sqrt(np.einsum("ij,ij->j", features, features, dtype=np.float64) / len(features))
+    scale += 1e-6
+    features /= scale.astype(np.float32)
+    inputs = torch.from_numpy(features.clip(-6, 6, out=features))
     weight = weight / weight.mean()
     networks = [_train(inputs, apart, weight, hidden, steps, seed + k) for k in range(members)]
     weights, biases = _side_by_side(networks)

@@ -36,6 +36,9 @@ class TrainingSet:
     crowding : float
         Images are drawn in proportion to the number of their regions to this power: 0 draws all
         alike, 1 shows each region as often as any other.
+    merge_weight : float, optional
+        Share of the images of `Mixture.whole`, relative to those of other sets; as `weight` by
+        default.
     """
 
     name: str
@@ -44,6 +47,7 @@ class TrainingSet:
     scales: tuple[float, float] = (0.7, 1.5)
     strength: float = 1.0
     crowding: float = 0.0
+    merge_weight: float | None = None
 
 
 def prepare(images: Iterable[AnnotatedImage]) -> list[AnnotatedImage]:
@@ -110,6 +114,8 @@ class Mixture:
         self.size = size
         self.seed = seed
         self._share = weights / weights.sum()
+        merged = [item.weight if item.merge_weight is None else item.merge_weight for item in sets]
+        self._merge_share = np.array([*merged, synthetic], np.float64)
         self._of_image = [_shares(item) for item in sets]
         self._patches: list[NDArray[np.uint8]] = []
         if synthetic > 0:
@@ -122,7 +128,7 @@ class Mixture:
                 )
 
     def whole(self, count: int, names: Sequence[str] = ()) -> list[AnnotatedImage]:
-        """Whole images in the shares of the sets, rather than windows of them.
+        """Whole images, rather than windows of them, in the shares of the sets' merge weights.
 
         Each image of a set comes once as it is before any comes again, then turned, scaled and
         recoloured. Composites come last.
@@ -151,7 +157,7 @@ class Mixture:
                 )
         chosen: list[AnnotatedImage] = []
         kept = np.array([not names or name in names for name in known] + [not names])
-        shares = np.where(kept, self._share, 0)
+        shares = np.where(kept, self._merge_share, 0)
         shares /= max(shares.sum(), 1e-12)
         for data, share in zip(self.sets, shares, strict=False):
             wanted = round(share * count)

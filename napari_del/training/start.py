@@ -169,7 +169,15 @@ def load_mixture(config: TrainingConfig, log: Callable[[str], None]) -> Mixture:
             )
         log(f"{item.name}: {len(images)} images")
         sets.append(
-            TrainingSet(item.name, images, item.weight, item.scales, item.strength, item.crowding)
+            TrainingSet(
+                item.name,
+                images,
+                item.weight,
+                item.scales,
+                item.strength,
+                item.crowding,
+                item.merge_weight,
+            )
         )
     return Mixture(sets, synthetic=config.synthetic, size=config.size, seed=config.training.seed)
 

@@ -53,6 +53,7 @@ weight = 2
 scales = [0.5, 2]
 strength = 0
 crowding = 0.5
+merge_weight = 3
 hold_out = true
 limit = 7
 [[data]]
@@ -70,6 +71,7 @@ limit = 3
     assert nuclei.path == Path("/data/cells") and nuclei.name == "nuclei"
     assert (nuclei.weight, nuclei.scales, nuclei.strength) == (2.0, (0.5, 2.0), 0.0)
     assert (nuclei.crowding, aerial.crowding) == (0.5, 0.0)
+    assert (nuclei.merge_weight, aerial.merge_weight) == (3.0, None)
     assert nuclei.hold_out and nuclei.limit == 7 and aerial.name == "aerial"
     assert found.training == TrainingSettings(steps=10, learning_rate=1)
     assert Path(found.network.initial) == tmp_path / "../base.safetensors"
@@ -110,6 +112,7 @@ DATA = '[[data]]\npath = "cells"\n'
         (DATA + "scales = [2, 1]", r"scales is \[2, 1\]; expected two numbers, the smaller"),
         (DATA + "scales = 1", r"scales is 1; expected two numbers"),
         (DATA + "crowding = -1", r"crowding is -1; expected a number from 0 to 1"),
+        (DATA + "merge_weight = -1", r"merge_weight is -1; expected a number of at least 0"),
         (DATA + "strength = 1.5", r"strength is 1.5; expected a number from 0 to 1"),
         (DATA + 'hold_out = "yes"', r"hold_out is 'yes'; expected true or false"),
         (DATA + "limit = 0", r"limit is 0; expected a whole number of at least 1"),

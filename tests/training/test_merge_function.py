@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -191,3 +193,5 @@ def test_whole_images_come_in_the_shares_of_the_sets():
         mixture.whole(9, ["more"])
     again = mixture.whole(16)
     np.testing.assert_array_equal(images[5].image, again[5].image)
+    more = Mixture([replace(few, merge_weight=6.0), many], synthetic=1.0, size=(40, 48))
+    assert sum(item.name in "012" for item in more.whole(16)) == 12
