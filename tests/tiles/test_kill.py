@@ -179,6 +179,18 @@ def client():
         yield made
 
 
+def wait_for_workers(client):
+    """Wait for both, and until their nannies know of them: before, none would be replaced."""
+    from distributed import Status
+
+    end = time.monotonic() + 60
+    client.wait_for_workers(2, timeout=60)
+    nannies = client.cluster.workers.values()
+    while any(nanny.status != Status.running for nanny in nannies):
+        assert time.monotonic() < end
+        time.sleep(0.05)
+
+
 def check_killed_workers(tmp_path, image, undisturbed, client, model, n, seed):
     expected, total = undisturbed(model)
     rng = random.Random(seed)
@@ -195,7 +207,7 @@ def check_killed_workers(tmp_path, image, undisturbed, client, model, n, seed):
         assert before.pop("started", True) is None
         after = markers(store)
         assert {name: after[name] for name in before} == before
-        client.wait_for_workers(2, timeout=60)
+        wait_for_workers(client)
 
 
 def test_killed_worker_of_a_cluster(tmp_path, image, undisturbed, client):
