@@ -126,7 +126,7 @@ NETWORKS = {
         "napari_del.models.lite",
         "DelLite",
         "del-lite.safetensors",
-        "660567d7d4dd1bfcf001fc5800a93387c80551884fe7d03e0b91d3467ed7023d",
+        "3f738bb995ba2126ef3c10befb71b0f76a0e82c4749f194ba708b8c534b858d0",
     ),
     "del-vgg16": Registered(
         "the paper's network on VGG16: convert the authors' weights, see docs/caffe.md",
