@@ -28,8 +28,6 @@ Area = tuple[slice, slice]
 _REACH = 4
 # Cells in a band of tables; half as many with a network, whose embeddings take more room.
 _BAND_CELLS = 2**19
-# Cells in a band below which cutting an image into two, for two workers, costs more than it saves.
-_FEW_CELLS = 2**14
 
 
 def shape_of(area: Area) -> tuple[int, int]:
@@ -204,7 +202,6 @@ class Plan:
     def band_rows(self) -> int:
         """Rows of cells in a band."""
         cells = _BAND_CELLS // 2 if self.has_network else _BAND_CELLS
-        cells = min(cells, max(_FEW_CELLS, -(-self.grid.rows // 2) * self.grid.columns))
         return max(1, cells // self.grid.columns)
 
     @cached_property
