@@ -46,9 +46,13 @@ def module(name: str, *arguments: object) -> list[str]:
 
 
 def run_limited(
-    command: Sequence[str | Path], limit: float | None = None, *, log: Path | None = None
+    command: Sequence[str | Path],
+    limit: float | None = None,
+    *,
+    log: Path | None = None,
+    folder: Path | None = None,
 ) -> Taken:
-    """Run a command, for at most `limit` seconds.
+    """Run a command, for at most `limit` seconds, in a folder or where this process is.
 
     What it prints as errors goes to `log`, or where those of this process go.
 
@@ -63,6 +67,7 @@ def run_limited(
         process = subprocess.Popen(
             command,
             env=environment,
+            cwd=folder,
             stdout=subprocess.PIPE,
             stderr=errors if log else None,
             text=True,

@@ -72,8 +72,9 @@ def measure(
     """What a route takes for an image, and its labels if it comes to its end."""
     command, suffix = ROUTES[route]
     labels = folder / f"labels-{tile}{suffix}"
-    arguments = command(image, labels, tile)
-    taken = run_limited(arguments, limit, log=folder / "log")
+    arguments = command(image.absolute(), labels.absolute(), tile)
+    # There, because Orfeo ToolBox leaves files where it is ended.
+    taken = run_limited(arguments, limit, log=folder / "log", folder=folder)
     if not taken.finished:
         return taken, None
     if suffix == ".tif":
