@@ -282,25 +282,13 @@ def mean_embedding(
     ndarray of float32, shape (n, D)
     """
     means = np.empty(sums.shape, np.float32)
-    whole = np.ascontiguousarray(sizes, np.int64)
-    parallel_for(lambda a, b: _divide(a, b, sums, scale, whole, means), len(means), grain=1024)
+
+    def divide(start: int, stop: int) -> None:
+        part = slice(start, stop)
+        means[part] = sums[part] / (sizes[part, np.newaxis] * float(scale))
+
+    parallel_for(divide, len(means), grain=1024)
     return means
-
-
-@njit(nogil=True, cache=True, error_model="numpy")
-def _divide(
-    start: int,
-    stop: int,
-    sums: NDArray[np.int64],
-    scale: int,
-    sizes: NDArray[np.int64],
-    means: NDArray[np.float32],
-) -> None:
-    """Divide in 64 bits, in one pass."""
-    for i in range(start, stop):
-        divisor = np.float64(sizes[i]) * np.float64(scale)
-        for c in range(sums.shape[1]):
-            means[i, c] = np.float64(sums[i, c]) / divisor
 
 
 @dataclass(frozen=True)

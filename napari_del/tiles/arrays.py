@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
@@ -150,16 +151,18 @@ def read(array: zarr.Array[Any], selection: tuple[slice, ...]) -> NDArray[Any]:
     OSError
         If a file cannot be read.
     """
-    try:
+    with _reading_chunks():
         return np.ascontiguousarray(array[selection])
+
+
+@contextmanager
+def _reading_chunks() -> Iterator[None]:
+    try:
+        yield
     except OSError:
         raise
     except Exception as error:  # zarr raises what its codecs raise
-        raise _of_chunk(error) from error
-
-
-def _of_chunk(error: Exception) -> DamagedError:
-    return DamagedError(f"a chunk is damaged: {first_line(error)}")
+        raise DamagedError(f"a chunk is damaged: {first_line(error)}") from error
 
 
 def read_arrays(
@@ -177,12 +180,8 @@ def read_arrays(
 
     async def load(path: str, metadata: bytes | None) -> NDArray[Any]:
         array = _known(store, path, metadata, *arrays[path])
-        try:
+        with _reading_chunks():
             return np.ascontiguousarray(await array.getitem((rows,)))
-        except OSError:
-            raise
-        except Exception as error:  # zarr raises what its codecs raise
-            raise _of_chunk(error) from error
 
     metadata = get_many(store, [f"{path}/zarr.json" for path in arrays])
     found = at_once(load(*each) for each in zip(arrays, metadata, strict=True))

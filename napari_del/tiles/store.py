@@ -284,7 +284,8 @@ class TileStore:
             If it is not done, an array is missing, or a chunk is missing or damaged.
         """
         marker = self.marker(stage, key)
-        return self._read(stage, key, marker, names or list(marker.arrays), slice(None))
+        wanted = list(marker.arrays) if names is None else names
+        return self._read(stage, key, marker, wanted, slice(None))
 
     def read_rows(self, stage: str, key: str, name: str, start: int, stop: int) -> NDArray[Any]:
         """Rows from `start` to ``stop - 1`` of an array of a table; only their chunks are read.
