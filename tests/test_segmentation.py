@@ -510,8 +510,8 @@ def learned_segmentation(seed=0):
     function = MergeFunction(
         np.zeros(len(FEATURES)),
         np.ones(len(FEATURES)),
-        (rng.normal(0, 0.1, (1, len(FEATURES))),),
-        (np.zeros(1),),
+        (rng.normal(0, 0.1, (1, 1, len(FEATURES))),),
+        (np.zeros((1, 1)),),
         (0.4, 0.45),
     )
     return Segmentation(

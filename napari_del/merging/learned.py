@@ -53,16 +53,17 @@ _PAIRS = 2**10
 class MergeFunction:
     """Probability that two adjacent regions are separate, and the levels to ask for it at.
 
-    A network of fully connected layers with rectified linear units and a logistic output.
+    Several networks of fully connected layers with rectified linear units; the mean of their
+    answers goes through a logistic function.
 
     Attributes
     ----------
     mean, scale : ndarray of float64, shape (f,)
         Mean and standard deviation of the first features of `region_pairs`; a function that was
         trained when there were fewer goes on without those that came after.
-    weights : tuple of ndarray of float64, shape (outputs, inputs)
+    weights : tuple of ndarray of float32, shape (networks, outputs, inputs)
         Of each layer.
-    biases : tuple of ndarray of float64, shape (outputs,)
+    biases : tuple of ndarray of float32, shape (networks, outputs)
         Of each layer.
     levels : tuple of float
         Thresholds of the levels: the first on the mean edge weight, the following on the mean
@@ -71,23 +72,25 @@ class MergeFunction:
 
     mean: NDArray[np.float64]
     scale: NDArray[np.float64]
-    weights: tuple[NDArray[np.float64], ...]
-    biases: tuple[NDArray[np.float64], ...]
+    weights: tuple[NDArray[np.float32], ...]
+    biases: tuple[NDArray[np.float32], ...]
     levels: tuple[float, ...]
 
     def __post_init__(self) -> None:
         width = self.mean.size
-        shapes = [(self.mean.shape, (width,)), (self.scale.shape, (width,))]
+        networks = len(self.weights[0]) if self.weights else 0
+        fits = self.mean.shape == (width,) and self.scale.shape == (width,) and networks > 0
         for weight, bias in zip(self.weights, self.biases, strict=True):
-            shapes += [(weight.shape[1:], (width,)), (bias.shape, weight.shape[:1])]
-            width = len(weight)
+            outputs = bias.shape[-1] if bias.ndim else 0
+            fits &= weight.shape == (networks, outputs, width) and bias.shape == (networks, outputs)
+            width = outputs
         known = 1 <= self.mean.size <= len(FEATURES)
-        fits = all(is_ == expected for is_, expected in shapes) and width == 1
-        if not (known and fits and self.levels):
+        if not (known and fits and width == 1 and self.levels):
             raise ParameterError(
                 f"a merge function has layers of shapes {[w.shape for w in self.weights]} and "
-                f"levels {self.levels} for {self.mean.size} features; expected layers from at most "
-                f"{len(FEATURES)} features to 1 number, and at least one level"
+                f"levels {self.levels} for {self.mean.size} features; expected layers of one or "
+                f"more networks, from at most {len(FEATURES)} features to 1 number, and at least "
+                "one level"
             )
 
     def __call__(self, features: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -104,22 +107,23 @@ class MergeFunction:
         """
         out = np.empty(len(features), np.float64)
         known = self.mean.size
-        widest = max(known, *(len(w) for w in self.weights))
+        across = [np.ascontiguousarray(w.transpose(0, 2, 1), np.float32) for w in self.weights]
+        biases = [np.ascontiguousarray(bias, np.float32) for bias in self.biases]
+        networks, last = len(across[0]), len(across) - 1
 
         def run(start: int, stop: int) -> None:
             # A few pairs at a time, so that their layers stay in the cache.
             for first in range(start, stop, _PAIRS):
                 part = features[first : min(first + _PAIRS, stop), :known]
                 values = np.clip((part - self.mean) / self.scale, -_REACH, _REACH)
-                held = np.zeros((len(values), widest))
-                held[:, : values.shape[1]] = values
-                following = np.empty_like(held)
-                for number, (weight, bias) in enumerate(
-                    zip(self.weights, self.biases, strict=True)
-                ):
-                    _layer(held, weight, bias, number + 1 < len(self.weights), following)
-                    held, following = following, held
-                out[first : first + len(part)] = 1 / (1 + np.exp(-held[:, 0]))
+                inputs = values.astype(np.float32)
+                answer = np.zeros(len(part))
+                for network in range(networks):
+                    held = inputs
+                    for number, (weight, bias) in enumerate(zip(across, biases, strict=True)):
+                        held = _layer(held, weight[network], bias[network], number < last)
+                    answer += held[:, 0]
+                out[first : first + len(part)] = 1 / (1 + np.exp(-answer / networks))
 
         parallel_for(run, len(features), grain=_PAIRS)
         return out
@@ -143,28 +147,26 @@ class MergeFunction:
         ParameterError
             If the arrays do not fit each other.
         """
-        exact = {name: np.asarray(value, np.float64) for name, value in tensors.items()}
-        layers = sum(name.endswith(".weight") for name in exact)
+        layers = range(sum(name.endswith(".weight") for name in tensors))
         return cls(
-            exact["mean"],
-            exact["scale"],
-            tuple(exact[f"{number}.weight"] for number in range(layers)),
-            tuple(exact[f"{number}.bias"] for number in range(layers)),
-            tuple(exact["levels"].tolist()),
+            np.asarray(tensors["mean"], np.float64),
+            np.asarray(tensors["scale"], np.float64),
+            tuple(np.asarray(tensors[f"{number}.weight"], np.float32) for number in layers),
+            tuple(np.asarray(tensors[f"{number}.bias"], np.float32) for number in layers),
+            tuple(np.asarray(tensors["levels"], np.float64).tolist()),
         )
 
 
 @njit(nogil=True, cache=True)
 def _layer(
-    values: NDArray[np.float64],
-    weight: NDArray[np.float64],
-    bias: NDArray[np.float64],
+    values: NDArray[np.float32],
+    across: NDArray[np.float32],
+    bias: NDArray[np.float32],
     rectify: bool,
-    out: NDArray[np.float64],
-) -> None:
+) -> NDArray[np.float32]:
     """One layer, each sum in the same order for every pair, as a matrix product may not be."""
-    outputs, inputs = weight.shape
-    across = np.ascontiguousarray(weight.T)
+    inputs, outputs = across.shape
+    out = np.empty((values.shape[0], outputs), np.float32)
     for p in range(values.shape[0]):
         for o in range(outputs):
             out[p, o] = bias[o]
@@ -175,7 +177,8 @@ def _layer(
                     out[p, o] += across[i, o] * value
         if rectify:
             for o in range(outputs):
-                out[p, o] = max(out[p, o], 0.0)
+                out[p, o] = max(out[p, o], np.float32(0))
+    return out
 
 
 class Stage(NamedTuple):

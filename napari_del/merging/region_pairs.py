@@ -51,12 +51,23 @@ FEATURES = (
     "raggedness, the larger",
     "raggedness of their union",
     "raggedness of their union over the sum of both",
+    "edge weight along all borders of the image",
+    "L1 distance along all borders of the image",
+    "boundary along all borders of the image",
+    "contrast of the image",
+    "mean size of the regions of the image",
+    "edge weight above that along all borders",
+    "L1 distance over that along all borders",
+    "size of the smaller region over the mean size",
+    "size of the larger region over the mean size",
 )
 """The numbers of a pair, in the order of the columns of `RegionPairs.features`."""
 
 _SMALL_WEIGHT = 0.3
 # Beyond this many superpixels a region is large, and how large says no more.
 _LARGEST = 4096.0
+# Distances are compared with that along all borders plus this much, which may be next to nothing.
+_LEAST_DISTANCE = 0.05
 
 
 class SuperpixelTables(NamedTuple):
@@ -150,9 +161,12 @@ def region_pairs(tables: SuperpixelTables, of_row: NDArray[np.integer], k: int) 
     pairs = np.stack([keys // k, keys % k], axis=1).astype(np.int32)
     regions = _regions(tables, np.asarray(of_row, np.int64), k, ends, between)
     length, along = _border(tables, between, pair, keys.size)
-    contrasts = _contrasts(regions, pairs, length, tables)
+    whole = _whole_contrast(tables)
+    contrasts = _contrasts(regions, pairs, length, tables, whole)
     context = _context(regions, pairs, weight=along[2], distance=contrasts[0])
-    features = np.column_stack([*along, *contrasts, *context, *_shapes(regions, pairs, length)])
+    shapes = _shapes(regions, pairs, length)
+    image = _image(tables, regions, between, pair, whole, along=along, contrasts=contrasts)
+    features = np.column_stack([*along, *contrasts, *context, *shapes, *image])
     return RegionPairs(pairs, length.astype(np.int64), features)
 
 
@@ -231,11 +245,29 @@ def _add_up(
             out[region, c] += size * (value * value if squared else value)
 
 
+def _color_scale(planes: int) -> float:
+    return 1.0 if planes == 3 else 1 / float(np.sqrt(planes))
+
+
+def _whole_contrast(tables: SuperpixelTables) -> float:
+    """Standard deviation of the superpixels' colours from their mean."""
+    colors = tables.colors.astype(np.float64)
+    variance = ((colors - colors.mean(axis=0)) ** 2).sum(axis=1).mean()
+    return _color_scale(colors.shape[1]) * float(np.sqrt(variance))
+
+
+def _relative_size(area: NDArray[np.float64], tables: SuperpixelTables) -> NDArray[np.float64]:
+    """Logarithm of areas in superpixels."""
+    out: NDArray[np.float64] = np.log(np.minimum(area / tables.superpixel_area, _LARGEST))
+    return out
+
+
 def _contrasts(
     regions: _Regions,
     pairs: NDArray[np.int32],
     length: NDArray[np.float64],
     tables: SuperpixelTables,
+    whole: float,
 ) -> list[NDArray[np.float64]]:
     """What the two regions of each pair have in common and what not."""
     u, v = pairs.T
@@ -244,21 +276,18 @@ def _contrasts(
     spread = regions.color_spread
     # Images of other than three channels have no lightness; all their channels are one contrast
     # of the size that a grey image of that contrast has.
+    scale = _color_scale(planes)
     if planes == 3:
         lightness = difference[:, 0]
         chroma = np.hypot(difference[:, 1], difference[:, 2])
-        scale = 1.0
     else:
-        scale = 1 / np.sqrt(planes)
         lightness = scale * np.sqrt((difference**2).sum(axis=1))
         chroma = np.zeros_like(lightness)
     contrast = np.hypot(lightness, chroma)
     within = scale * np.sqrt((spread[u] ** 2).sum(axis=1) + (spread[v] ** 2).sum(axis=1))
-    colors = tables.colors.astype(np.float64)
-    whole = scale * np.sqrt(((colors - colors.mean(axis=0)) ** 2).sum(axis=1).mean())
     uneven = np.sort(regions.unevenness[pairs], axis=1)
     area = np.sort(regions.area[pairs], axis=1)
-    relative = np.minimum(area / tables.superpixel_area, _LARGEST)
+    relative = _relative_size(area, tables)
     perimeter = np.minimum(regions.perimeter[u], regions.perimeter[v])
     return [
         np.abs(regions.embedding[u] - regions.embedding[v]).sum(axis=1),
@@ -269,8 +298,8 @@ def _contrasts(
         contrast / (1 + within),
         contrast / (1 + whole),
         scale**2 * np.abs(spread[u] - spread[v]).sum(axis=1),
-        np.log(relative[:, 0]),
-        np.log(relative[:, 1]),
+        relative[:, 0],
+        relative[:, 1],
         np.log(length / np.sqrt(area[:, 0])),
         length / perimeter,
     ]
@@ -328,4 +357,40 @@ def _shapes(
         np.maximum(of_region[u], of_region[v]),
         union,
         union - np.log(np.exp(of_region[u]) + np.exp(of_region[v])),
+    ]
+
+
+def _image(
+    tables: SuperpixelTables,
+    regions: _Regions,
+    between: NDArray[np.bool_],
+    pair: NDArray[np.intp],
+    whole: float,
+    *,
+    along: list[NDArray[np.float64]],
+    contrasts: list[NDArray[np.float64]],
+) -> list[NDArray[np.float64]]:
+    """What kind of image it is, and how a pair compares with all others of it.
+
+    Whether a faint border ends a region depends on how strong borders are elsewhere, which differs
+    between a slide of stained tissue and a photograph.
+    """
+    lengths = tables.lengths[between].astype(np.float64)
+    total = max(float(lengths.sum()), 1.0)
+    _, boundary, weight = along[:3]
+    distance, sizes = contrasts[0], contrasts[8:10]
+
+    def mean(values: NDArray[np.float64]) -> float:
+        # Edge by edge, so that the sum does not depend on how regions are numbered.
+        return float((lengths * values[pair]).sum()) / total
+
+    k = regions.area.size
+    of_weight, of_distance, of_boundary = mean(weight), mean(distance), mean(boundary)
+    size = float(_relative_size(tables.sizes.sum(dtype=np.float64, keepdims=True) / k, tables)[0])
+    same = [of_weight, of_distance, of_boundary, float(np.log1p(whole)), size]
+    return [
+        *(np.full_like(weight, value) for value in same),
+        weight - of_weight,
+        distance / (of_distance + _LEAST_DISTANCE),
+        *(values - size for values in sizes),
     ]

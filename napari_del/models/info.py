@@ -126,7 +126,7 @@ NETWORKS = {
         "napari_del.models.lite",
         "DelLite",
         "del-lite.safetensors",
-        "3f738bb995ba2126ef3c10befb71b0f76a0e82c4749f194ba708b8c534b858d0",
+        "cb250f104caf4d086d0ea49928b23c86f6e0c699279df44ba5037e09a719f261",
     ),
     "del-vgg16": Registered(
         "the paper's network on VGG16: convert the authors' weights, see docs/caffe.md",

@@ -27,7 +27,7 @@ from safetensors.torch import save
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from napari_del._threads import limit_torch
+from napari_del._threads import parallel_for, torch_threads_restored, use_one_torch_thread
 from napari_del.errors import ParameterError
 from napari_del.evaluation.datasets import AnnotatedImage
 from napari_del.merging import Hierarchy, from_fixed, to_fixed
@@ -47,6 +47,7 @@ SHARES = (1 / 3, 1 / 6, 1 / 12, 1 / 24, 1 / 48, 1 / 96)
 _PARTITIONS = 12
 _FEWEST = 4
 _MOST_EPOCHS = 300
+_SHORTER = 8
 
 
 class MergeSample(NamedTuple):
@@ -159,10 +160,10 @@ def fit_merge_function(
     samples: Sequence[MergeSample],
     *,
     shares: Sequence[float] = SHARES,
-    hidden: Sequence[int] = (32, 16),
+    hidden: Sequence[int] = (64, 32),
     members: int = 6,
     rounds: int = 3,
-    steps: int = 2000,
+    steps: int = 20_000,
     seed: int = 0,
     log: Callable[[str], None] = print,
 ) -> MergeFunction:
@@ -182,7 +183,7 @@ def fit_merge_function(
     rounds : int
         How often the function is trained, from the second on also on regions of its own.
     steps : int
-        Optimisation steps of each training.
+        Optimisation steps of the last training.
     seed : int
         Seed of everything drawn by chance.
     log : callable
@@ -207,13 +208,16 @@ def fit_merge_function(
     for sample, tree in zip(samples, plain, strict=True):
         for regions in _cuts(tree, _n(sample) * max(shares), _FEWEST, _PARTITIONS, rng):
             collected.append(_pairs(sample, regions))
-    function = _fit(collected, hidden, members, steps, seed, (first,))
+    # The functions before the last only lead to regions that the last is trained on.
+    shorter = max(steps // _SHORTER, 1)
+    function = _fit(collected, hidden, members, shorter if rounds > 1 else steps, seed, (first,))
     log(f"merge function: {sum(len(c.apart) for c in collected)} pairs of regions")
-    for _ in range(1, rounds):
+    for number in range(1, rounds):
         function = _with_levels(samples, function, shares)
         for sample in samples:
             collected += [_pairs(sample, part) for part in _partitions(sample, function, rng)]
-        function = _fit(collected, hidden, members, steps, seed, (first,))
+        length = steps if number + 1 == rounds else shorter
+        function = _fit(collected, hidden, members, length, seed, (first,))
         log(f"merge function: {sum(len(c.apart) for c in collected)} pairs of regions")
     return _with_levels(samples, function, shares)
 
@@ -320,7 +324,16 @@ def _fit(
     features /= scale.astype(np.float32)
     inputs = torch.from_numpy(features.clip(-6, 6, out=features))
     weight = weight / weight.mean()
-    networks = [_train(inputs, apart, weight, hidden, steps, seed + k) for k in range(members)]
+    networks: list[list[nn.Linear]] = [[] for _ in range(members)]
+
+    def train(start: int, stop: int) -> None:
+        with torch_threads_restored():
+            use_one_torch_thread()
+            for k in range(start, stop):
+                networks[k] = _train(inputs, apart, weight, hidden, steps, seed + k)
+
+    with torch_threads_restored():
+        parallel_for(train, members)
     weights, biases = _side_by_side(networks)
     return MergeFunction(mean, scale, weights, biases, levels)
 
@@ -339,35 +352,26 @@ def _train(
     steps = min(steps, _MOST_EPOCHS * -(-len(inputs) // size))
     optimiser = torch.optim.AdamW(parameters, 3e-3, weight_decay=0.02)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, 3e-3, max(steps, 20))
-    with limit_torch():
-        for _ in range(steps):
-            batch = torch.randint(len(inputs), (size,), generator=generator)
-            x = inputs[batch]
-            for layer in layers[:-1]:
-                x = F.relu(layer(x))
-            logits = layers[-1](x)[:, 0]
-            loss = F.binary_cross_entropy_with_logits(logits, apart[batch], weight[batch])
-            optimiser.zero_grad()
-            loss.backward()
-            optimiser.step()
-            schedule.step()
+    for _ in range(steps):
+        batch = torch.randint(len(inputs), (size,), generator=generator)
+        x = inputs[batch]
+        for layer in layers[:-1]:
+            x = F.relu(layer(x))
+        logits = layers[-1](x)[:, 0]
+        loss = F.binary_cross_entropy_with_logits(logits, apart[batch], weight[batch])
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+        schedule.step()
     return layers
 
 
 def _side_by_side(
     networks: Sequence[Sequence[nn.Linear]],
-) -> tuple[tuple[NDArray[np.float64], ...], tuple[NDArray[np.float64], ...]]:
-    """Layers of one network whose logit is the mean of those of several."""
-    weights, biases = [], []
-    for number, layers in enumerate(zip(*networks, strict=True)):
-        matrices = [layer.weight.detach().double() for layer in layers]
-        bias = torch.cat([layer.bias.detach().double() for layer in layers])
-        if number + 1 == len(networks[0]):
-            matrix, bias = torch.cat(matrices, dim=1) / len(networks), bias.mean()[None]
-        elif number == 0:
-            matrix = torch.cat(matrices)
-        else:
-            matrix = torch.block_diag(*matrices)
-        weights.append(matrix.numpy())
-        biases.append(bias.numpy())
+) -> tuple[tuple[NDArray[np.float32], ...], tuple[NDArray[np.float32], ...]]:
+    """Weights and biases of each layer of several networks, as a merge function has them."""
+    layers = list(zip(*networks, strict=True))
+    with torch.no_grad():
+        weights = [torch.stack([layer.weight for layer in same]).numpy() for same in layers]
+        biases = [torch.stack([layer.bias for layer in same]).numpy() for same in layers]
     return tuple(weights), tuple(biases)

@@ -58,8 +58,8 @@ def learned():
     function = MergeFunction(
         np.zeros(len(FEATURES)),
         np.ones(len(FEATURES)),
-        (rng.normal(0, 0.1, (1, len(FEATURES))),),
-        (np.zeros(1),),
+        (rng.normal(0, 0.1, (1, 1, len(FEATURES))),),
+        (np.zeros((1, 1)),),
         (0.4, 0.45),
     )
     return Segmentation(
