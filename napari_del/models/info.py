@@ -126,7 +126,7 @@ NETWORKS = {
         "napari_del.models.lite",
         "DelLite",
         "del-lite.safetensors",
-        "cb250f104caf4d086d0ea49928b23c86f6e0c699279df44ba5037e09a719f261",
+        "29077d89a10b90d8c1b8d92fded4a46a00966fe8a0575f3d1ff181c720cbe2ec",
     ),
     "del-vgg16": Registered(
         "the paper's network on VGG16: convert the authors' weights, see docs/caffe.md",

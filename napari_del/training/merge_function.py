@@ -42,7 +42,7 @@ from napari_del.training.weights import write_whole
 __all__ = ["MergeSample", "add_merge_function", "fit_merge_function", "merge_sample"]
 
 # Regions that are left at each level, as a share of the superpixels.
-SHARES = (1 / 3, 1 / 6, 1 / 12, 1 / 24, 1 / 48, 1 / 96)
+SHARES = tuple(1 / (3 * 2 ** (number / 2)) for number in range(12))
 # Partitions of each image in the first round, into this many regions at least.
 _PARTITIONS = 12
 _FEWEST = 4
@@ -213,7 +213,8 @@ def fit_merge_function(
     function = _fit(collected, hidden, members, shorter if rounds > 1 else steps, seed, (first,))
     log(f"merge function: {sum(len(c.apart) for c in collected)} pairs of regions")
     for number in range(1, rounds):
-        function = _with_levels(samples, function, shares)
+        # Every second level leads to regions of all sizes, and half as many take half the memory.
+        function = _with_levels(samples, function, shares[::2])
         for sample in samples:
             collected += [_pairs(sample, part) for part in _partitions(sample, function, rng)]
         length = steps if number + 1 == rounds else shorter
