@@ -65,7 +65,10 @@ def test_another_image_of_the_kind_is_segmented_better(tuned):
 
 def test_other_images_are_segmented_as_before(tuned, two_tone):
     one, other = (segment(two_tone, model=m, device="cpu") for m in ("del-lite", tuned[0]))
-    assert segmentation_covering(other.labels(), one.labels()) > 0.9
+    before = one.labels()
+    # The same regions may have moved along the scale of thresholds.
+    after = other.labels(other.threshold_for(np.unique(before).size))
+    assert segmentation_covering(after, before) > 0.9
 
 
 def test_the_file_says_what_it_is_made_of(tuned):
