@@ -47,6 +47,7 @@ SHARES = tuple(1 / (3 * 2 ** (number / 2)) for number in range(12))
 _PARTITIONS = 12
 _FEWEST = 4
 _MOST_EPOCHS = 300
+# Part of the steps that a training which is not the last has.
 _SHORTER = 8
 
 
@@ -333,6 +334,7 @@ def _fit(
             for k in range(start, stop):
                 networks[k] = _train(inputs, apart, weight, hidden, steps, seed + k)
 
+    # Threads that end at different times may leave a number behind that new threads start with.
     with torch_threads_restored():
         parallel_for(train, members)
     weights, biases = _side_by_side(networks)
