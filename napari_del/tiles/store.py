@@ -183,10 +183,9 @@ class TileStore:
             self._new_pixels()
         folder = local_folder(self.url)
         if folder is not None:
-            # Names of files that zarr is about to rename, and tables whose marker never came.
-            for part in (_PIXELS, "done"):
-                for leftover in (folder / part).rglob("*.partial"):
-                    leftover.unlink(missing_ok=True)
+            # Names of files that zarr was about to rename, and tables whose marker never came.
+            for leftover in folder.rglob("*.partial"):
+                leftover.unlink(missing_ok=True)
             for stage in (folder / "tables").glob("*/"):
                 done = self.done(stage.name)
                 for table in stage.glob("*/"):

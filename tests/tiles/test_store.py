@@ -259,6 +259,10 @@ def test_leftovers_of_a_killed_run_are_removed(store):
     leftovers = [
         Path(store.url, "superpixels/c/0/1.0123456789abcdef.partial"),
         Path(store.url, "done/superpixels/0_0.0123456789abcdef.partial"),
+        Path(store.url, "tables/zarr.0123456789abcdef.partial"),
+        Path(store.url, "tables/superpixels/zarr.0123456789abcdef.partial"),
+        # Of a worker that was killed, whose table another one wrote.
+        Path(store.url, "tables/superpixels/0_0/ids/c/0.0123456789abcdef.partial"),
     ]
     for leftover in leftovers:
         leftover.write_bytes(b"half")
