@@ -7,20 +7,26 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from os import PathLike, fspath
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 import numpy as np
+import torch
 from numpy.typing import ArrayLike, NDArray
 from safetensors import safe_open
 
 from napari_del._threads import limit_torch
 from napari_del.errors import ImageError, ParameterError
-from napari_del.evaluation.datasets import UNLABELLED, regions_of
+from napari_del.evaluation.datasets import UNLABELLED, AnnotatedImage, regions_of
 from napari_del.io.outputs import check_output
-from napari_del.models import find_model, resolve_device
+from napari_del.models import find_model, load_merge_function, resolve_device
+from napari_del.models.loading import MERGE_PREFIX
 from napari_del.normalise import normalise
 from napari_del.training.augment import crop, recolour, turn
 from napari_del.training.losses import ClassShares
+from napari_del.training.merge_adaptation import adapt_merge_function, replay_pictures
+from napari_del.training.merge_function import merge_sample, superpixel_tables
+from napari_del.training.merge_pairs import MergeSample
 from napari_del.training.replay import Replay, replay_images
 from napari_del.training.samples import distant_pairs, make_sample
 from napari_del.training.settings import TrainingSettings
@@ -29,9 +35,10 @@ from napari_del.training.trainer import Trainer, reach_of
 from napari_del.training.weights import export_weights
 
 if TYPE_CHECKING:
-    import torch
     from torch import Tensor
 
+    from napari_del.merging import MergeFunction
+    from napari_del.merging.region_pairs import SuperpixelTables
     from napari_del.models import ModelInfo
     from napari_del.models.lite import DelLite
 
@@ -50,6 +57,10 @@ _ALL_STAGES = 7
 # what is rarer than that, or hardly there at all, would count for too much.
 _LOOKED_AT = 12
 _SHARES = (0.02, 0.5)
+# Windows from which the merge function learns what was painted.
+_MERGED = 24
+# Per cent of its adaptation that are spent on segmenting.
+_SEGMENTING = 40
 
 
 def fine_tune(
@@ -66,7 +77,8 @@ def fine_tune(
     """Fine-tune a model on painted regions.
 
     The encoder keeps its weights and the decoder learns slowly, so that a few painted regions
-    do not cost the model what it knows of other images.
+    do not cost the model what it knows of other images. The function of the linkage "learned",
+    if the model has one, is then adapted to what the network says now.
 
     Parameters
     ----------
@@ -87,8 +99,9 @@ def fine_tune(
         "auto" for the GPU if there is one, "cpu", "cuda" or "cuda:N".
     progress : callable, optional
         Called as ``progress(stage, done, total)`` with the stages "samples", while images are
-        prepared, and "training". An exception that it raises, such as
-        `napari_del.errors.Cancelled`, ends the run; nothing is left behind.
+        prepared, "training", and "merging", while a merge function is adapted. An exception
+        that it raises, such as `napari_del.errors.Cancelled`, ends the run; nothing is left
+        behind.
     seed : int
         Seed of everything drawn by chance.
 
@@ -121,12 +134,21 @@ def fine_tune(
     where = resolve_device(device)
     info = find_model(model)
     network = trainable_copy(model)
+    beside = _beside_network(info, network)
+    function = load_merge_function(info)
 
-    tell("samples", 0, len(painted))
+    pictures = [] if function is None else replay_pictures()
+    count = len(painted) + len(pictures)
+    tell("samples", 0, count)
     prepared = []
     for number, (image, regions) in enumerate(zip(images, painted, strict=True)):
         prepared.append(_prepare(f"image {number}", image, regions, seed))
-        tell("samples", number + 1, len(painted))
+        tell("samples", number + 1, count)
+    # Now, as nobody knows what the file will hold when the training is over.
+    before = []
+    for picture in pictures:
+        before.append(superpixel_tables(picture, model, device=where))
+        tell("samples", len(painted) + len(before), count)
     source = _PaintedWindows([item for item in prepared if item.anchors], seed)
 
     replay = Replay(network, replay_images(), weight=_REPLAY, seed=seed)
@@ -137,6 +159,10 @@ def fine_tune(
         while trainer.step < steps:
             trainer.advance()
             tell("training", trainer.step, steps)
+    if function is not None:
+        adapted = _adapted(function, network, before, pictures, source, where, seed, tell)
+        for name, value in adapted.tensors().items():
+            beside[MERGE_PREFIX + name] = torch.from_numpy(value)
     export_weights(
         network,
         destination,
@@ -145,7 +171,7 @@ def fine_tune(
             "default_thresholds": json.dumps(info.default_thresholds),
             "training": json.dumps(asdict(settings)),
         },
-        beside=_beside_network(info, network),
+        beside=beside,
     )
     return destination
 
@@ -160,6 +186,39 @@ def _beside_network(info: ModelInfo, network: DelLite) -> dict[str, Tensor]:
     known = network.state_dict()
     with safe_open(info.path, framework="pt") as file:
         return {name: file.get_tensor(name) for name in file.keys() if name not in known}  # noqa: SIM118 - no dict
+
+
+def _adapted(
+    function: MergeFunction,
+    network: DelLite,
+    before: Sequence[SuperpixelTables],
+    pictures: Sequence[NDArray[np.uint8]],
+    source: _PaintedWindows,
+    device: torch.device,
+    seed: int,
+    tell: Callable[[str, int, int], None],
+) -> MergeFunction:
+    """The merge function, adapted to the network as it is now."""
+    tell("merging", 0, 100)
+    after: list[SuperpixelTables] = []
+    painted: list[MergeSample] = []
+    # The network is listened to as the file will hold it, in 16 bits.
+    with TemporaryDirectory(prefix="napari-del-", ignore_cleanup_errors=True) as folder:
+        path = Path(folder) / "network.safetensors"
+        export_weights(network, path, {})
+        count = len(pictures) + _MERGED
+        for picture in pictures:
+            after.append(superpixel_tables(picture, path, device=device))
+            tell("merging", _SEGMENTING * len(after) // count, 100)
+        for position in range(_MERGED):
+            item = AnnotatedImage(*source.draw(position))
+            painted.append(merge_sample(item, path, device=device))
+            tell("merging", _SEGMENTING * (len(after) + len(painted)) // count, 100)
+
+    def passed_on(done: int, total: int) -> None:
+        tell("merging", _SEGMENTING + (100 - _SEGMENTING) * done // total, 100)
+
+    return adapt_merge_function(function, before, after, painted, seed=seed, progress=passed_on)
 
 
 def _check(images: Sequence[ArrayLike], labels: Sequence[ArrayLike]) -> list[NDArray[np.integer]]:

@@ -12,12 +12,10 @@ References
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterable, Sequence
 from itertools import pairwise
 from os import PathLike
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -30,40 +28,59 @@ from torch.nn import functional as F
 from napari_del._threads import parallel_for, torch_threads_restored, use_one_torch_thread
 from napari_del.errors import ParameterError
 from napari_del.evaluation.datasets import AnnotatedImage
-from napari_del.merging import Hierarchy, from_fixed, to_fixed
-from napari_del.merging.average import average
-from napari_del.merging.learned import MergeFunction, first_stage, next_stage, stages
-from napari_del.merging.region_pairs import SuperpixelTables, region_pairs
+from napari_del.merging.learned import MergeFunction, first_stage
+from napari_del.merging.region_pairs import SuperpixelTables
 from napari_del.models.loading import MERGE_PREFIX
 from napari_del.pipeline import segment
-from napari_del.training.samples import majority_labels, share_apart
+from napari_del.training.merge_pairs import (
+    FEWEST,
+    REACH,
+    MergeSample,
+    PairTable,
+    cuts,
+    labelled_pairs,
+    partitions,
+    with_levels,
+)
+from napari_del.training.samples import majority_labels
 from napari_del.training.weights import write_whole
 
-__all__ = ["MergeSample", "add_merge_function", "fit_merge_function", "merge_sample"]
+__all__ = ["add_merge_function", "fit_merge_function", "merge_sample", "superpixel_tables"]
 
 # Regions that are left at each level, as a share of the superpixels.
 SHARES = tuple(1 / (3 * 2 ** (number / 2)) for number in range(12))
-# Partitions of each image in the first round, into this many regions at least.
+# Partitions of each image in the first round.
 _PARTITIONS = 12
-_FEWEST = 4
 _MOST_EPOCHS = 300
 # Part of the steps that a training which is not the last has.
 _SHORTER = 8
 
 
-class MergeSample(NamedTuple):
-    """Superpixels of one training image, and what annotators say of them.
+def superpixel_tables(
+    image: NDArray[np.uint8],
+    model: str | PathLike[str],
+    *,
+    step: int = 8,
+    device: str | torch.device = "auto",
+) -> SuperpixelTables:
+    """Segment an image into superpixels, as a merge function learns from them.
 
-    Attributes
+    Parameters
     ----------
-    tables : SuperpixelTables
-        As the merging gets them.
-    majority : ndarray of int64, shape (A, n)
-        Label of each superpixel for each annotator, see `majority_labels`.
-    """
+    image : ndarray of uint8, shape (Y, X, 3)
+        Image.
+    model : str or path
+        A model with a boundary channel.
+    step : int
+        Superpixel step.
+    device : str or torch.device
+        Where to compute.
 
-    tables: SuperpixelTables
-    majority: NDArray[np.int64]
+    Returns
+    -------
+    SuperpixelTables
+    """
+    return segment(image, model=model, step=step, device=device)._linkages.tables()
 
 
 def merge_sample(
@@ -151,12 +168,6 @@ def add_merge_function(
     return function
 
 
-class _Pairs(NamedTuple):
-    features: NDArray[np.float32]  # hundreds of images have tens of millions of pairs
-    apart: NDArray[np.float32]
-    weight: NDArray[np.float32]
-
-
 def fit_merge_function(
     samples: Sequence[MergeSample],
     *,
@@ -199,118 +210,37 @@ def fit_merge_function(
     ParameterError
         If no pair of regions is known to be separate or not.
     """
-    plain = [
-        average(s.tables.edges, to_fixed(s.tables.edge_weights()), s.tables.lengths, _n(s))
-        for s in samples
-    ]
-    first = _level(plain, shares[0] * sum(map(_n, samples)))
-    collected: list[_Pairs] = []
+    tables = [sample.tables for sample in samples]
+    collected: list[PairTable] = []
     rng = np.random.default_rng([seed, 4])
-    for sample, tree in zip(samples, plain, strict=True):
-        for regions in _cuts(tree, _n(sample) * max(shares), _FEWEST, _PARTITIONS, rng):
-            collected.append(_pairs(sample, regions))
+    for sample in samples:
+        tree = first_stage(sample.tables).hierarchy
+        for regions in cuts(tree, tree.n * max(shares), FEWEST, _PARTITIONS, rng):
+            collected.append(labelled_pairs(sample, regions))
     # The functions before the last only lead to regions that the last is trained on.
     shorter = max(steps // _SHORTER, 1)
-    function = _fit(collected, hidden, members, shorter if rounds > 1 else steps, seed, (first,))
+    function = _fit(collected, hidden, members, shorter if rounds > 1 else steps, seed)
     log(f"merge function: {sum(len(c.apart) for c in collected)} pairs of regions")
     for number in range(1, rounds):
         # Every second level leads to regions of all sizes, and half as many take half the memory.
-        function = _with_levels(samples, function, shares[::2])
+        function = with_levels(tables, function, shares[::2])
         for sample in samples:
-            collected += [_pairs(sample, part) for part in _partitions(sample, function, rng)]
+            found = partitions(sample.tables, function, rng)
+            collected += [labelled_pairs(sample, regions) for regions in found]
         length = steps if number + 1 == rounds else shorter
-        function = _fit(collected, hidden, members, length, seed, (first,))
+        function = _fit(collected, hidden, members, length, seed)
         log(f"merge function: {sum(len(c.apart) for c in collected)} pairs of regions")
-    return _with_levels(samples, function, shares)
-
-
-def _cuts(
-    tree: Hierarchy, most: float, fewest: float, count: int, rng: np.random.Generator
-) -> Iterator[NDArray[np.intp]]:
-    """Partitions of a hierarchy into numbers of regions drawn at random."""
-    low, high = np.log(max(fewest, 2)), np.log(max(most, fewest + 1, 3))
-    for wanted in np.exp(rng.uniform(low, high, count)):
-        yield np.unique(tree.cut(tree.threshold_for(int(wanted))), return_inverse=True)[1]
-
-
-def _n(sample: MergeSample) -> int:
-    return len(sample.tables.sizes)
-
-
-def _level(trees: Sequence[Hierarchy], regions: float) -> float:
-    """Threshold that leaves so many regions in all."""
-    heights = np.sort(np.concatenate([tree.merge_heights for tree in trees]))
-    if heights.size == 0:  # each image is one region already
-        return 0.0
-    merges = min(max(sum(tree.n for tree in trees) - round(regions), 1), heights.size)
-    return float(from_fixed(heights[merges - 1]))
-
-
-def _with_levels(
-    samples: Sequence[MergeSample], function: MergeFunction, shares: Sequence[float]
-) -> MergeFunction:
-    """Choose one level after another, since each depends on those before."""
-    total = sum(map(_n, samples))
-    reached = [first_stage(sample.tables) for sample in samples]
-    levels = [function.levels[0]]
-    for share in shares[1:]:
-        reached = [
-            next_stage(sample.tables, function, stage, levels[-1])
-            for sample, stage in zip(samples, reached, strict=True)
-        ]
-        levels.append(_level([stage.hierarchy for stage in reached], share * total))
-    return replace(function, levels=tuple(levels))
-
-
-def _partitions(
-    sample: MergeSample, function: MergeFunction, rng: np.random.Generator
-) -> list[NDArray[np.intp]]:
-    """Region of each superpixel at the beginning of each level, and at places within."""
-    of_row = np.arange(_n(sample))
-    partitions = []
-    trees = [stage.hierarchy for stage in stages(sample.tables, function)]
-    levels = [int(to_fixed(level)) for level in function.levels]
-    for tree, level in zip(trees, levels, strict=False):
-        left = tree.n_regions(level)
-        if of_row.size > tree.n:  # the first level is that of `average`, which has been seen
-            partitions += [cut[of_row] for cut in _cuts(tree, tree.n, left, 1, rng)]
-        of_row = np.unique(tree.cut(level), return_inverse=True)[1][of_row]
-        partitions.append(of_row)
-    last = trees[-1]
-    partitions += [cut[of_row] for cut in _cuts(last, last.n, _FEWEST, _PARTITIONS // 2, rng)]
-    return partitions
-
-
-def _pairs(sample: MergeSample, regions: NDArray[np.intp]) -> _Pairs:
-    k = int(regions.max()) + 1
-    found = region_pairs(sample.tables, regions, k)
-    majority = np.stack(
-        [_majority(regions, row, sample.tables.sizes, k) for row in sample.majority]
-    )
-    apart, known = share_apart(majority, found.pairs)
-    # A partition into few regions counts nearly as much as one into many.
-    weight = known / max(len(known), 1) ** 0.75
-    return _Pairs(found.features.astype(np.float32), apart, weight.astype(np.float32))
-
-
-def _majority(
-    of_row: NDArray[np.intp], labels: NDArray[np.int64], sizes: NDArray[np.int64], k: int
-) -> NDArray[np.int64]:
-    """Label of most of the pixels of each region."""
-    values, column = np.unique(labels, return_inverse=True)
-    table = np.bincount(of_row * values.size + column, sizes, k * values.size)
-    most: NDArray[np.int64] = values[table.reshape(k, values.size).argmax(axis=1)]
-    return most
+    return with_levels(tables, function, shares)
 
 
 def _fit(
-    collected: Sequence[_Pairs],
+    collected: Sequence[PairTable],
     hidden: Sequence[int],
     members: int,
     steps: int,
     seed: int,
-    levels: tuple[float, ...],
 ) -> MergeFunction:
+    """A function whose levels are still to be chosen."""
     features = np.concatenate([c.features for c in collected])
     apart = torch.from_numpy(np.concatenate([c.apart for c in collected]))
     weight = torch.from_numpy(np.concatenate([c.weight for c in collected]))
@@ -324,7 +254,7 @@ def _fit(
     scale = np.sqrt(np.einsum("ij,ij->j", features, features, dtype=np.float64) / len(features))
     scale += 1e-6
     features /= scale.astype(np.float32)
-    inputs = torch.from_numpy(features.clip(-6, 6, out=features))
+    inputs = torch.from_numpy(features.clip(-REACH, REACH, out=features))
     weight = weight / weight.mean()
     networks: list[list[nn.Linear]] = [[] for _ in range(members)]
 
@@ -338,7 +268,7 @@ def _fit(
     with torch_threads_restored():
         parallel_for(train, members)
     weights, biases = _side_by_side(networks)
-    return MergeFunction(mean, scale, weights, biases, levels)
+    return MergeFunction(mean, scale, weights, biases, (0.0,))
 
 
 def _train(

@@ -21,6 +21,7 @@ FINE_TUNE_STAGES = {
     "read": "Reading the layers",
     "samples": "Preparing samples",
     "training": "Training",
+    "merging": "Adapting the merging",
     "save": "Saving the model",
 }
 """What a run does, in order, and how a user reads it."""

@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import json
+import tempfile
 
 import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from skimage import data
 
 from napari_del import segment
 from napari_del.errors import Cancelled, ImageError, ModelError, OutputError, ParameterError
 from napari_del.evaluation import segmentation_covering
 from napari_del.evaluation.datasets import UNLABELLED
-from napari_del.models import find_model
+from napari_del.models import find_model, load_merge_function
 from napari_del.training import fine_tune
 from napari_del.training.finetune import _PaintedWindows, _prepare
-from tests.training.painted import content
+from napari_del.training.merge_adaptation import replay_pictures
+from napari_del.training.weights import export_weights
+from tests.training.painted import content, new_network
 
 
 def checks(seed, side=112):
@@ -65,13 +69,21 @@ def test_another_image_of_the_kind_is_segmented_better(tuned):
 
 def test_other_images_are_segmented_as_before(tuned, two_tone):
     one, other = (segment(two_tone, model=m, device="cpu") for m in ("del-lite", tuned[0]))
-    # At the default threshold by what the network says alone.
-    before, after = (s.labels(linkage="average") for s in (one, other))
-    assert segmentation_covering(after, before) > 0.9
-    # By the merge function the same regions may have moved along the scale of thresholds.
-    before = one.labels()
-    after = other.labels(other.threshold_for(np.unique(before).size))
-    assert segmentation_covering(after, before) > 0.9
+    assert one.default_linkage == other.default_linkage == "learned"
+    # At the default threshold, by the merge function and by what the network says alone.
+    for linkage in ("learned", "average"):
+        before, after = (s.labels(linkage=linkage) for s in (one, other))
+        assert np.unique(before).size > 1
+        assert segmentation_covering(after, before) > 0.9
+
+
+def test_photographs_have_about_as_many_regions_as_before(tuned):
+    counts = []
+    for photograph in (data.astronaut(), data.coffee(), data.rocket()):
+        found = (segment(photograph, model=m, device="cpu") for m in ("del-lite", tuned[0]))
+        counts.append([s.n_regions() for s in found])
+    before, after = np.sum(counts, axis=0)
+    assert after == pytest.approx(before, rel=0.25)
 
 
 def test_the_file_says_what_it_is_made_of(tuned):
@@ -87,14 +99,43 @@ def test_the_file_says_what_it_is_made_of(tuned):
 
 
 def test_progress_counts_images_and_steps(tuned):
-    assert tuned[1] == [
-        ("samples", 0, 1),
-        ("samples", 1, 1),
+    told = tuned[1]
+    images = 1 + len(replay_pictures())
+    assert told[: images + 32] == [
+        *(("samples", image, images) for image in range(images + 1)),
         *(("training", step, 30) for step in range(31)),
     ]
+    stages, done, totals = zip(*told[images + 32 :], strict=True)
+    assert set(stages) == {"merging"} and len(set(totals)) == 1
+    assert done[0] == 0 and done[-1] == totals[0] and list(done) == sorted(done)
 
 
-def test_the_same_seed_gives_the_same_weights(painted, tmp_path):
+@pytest.fixture
+def few_pictures(monkeypatch):
+    """The smallest pictures alone, where it does not matter what the model becomes."""
+    smallest = replay_pictures()[-4:]
+    monkeypatch.setattr("napari_del.training.finetune.replay_pictures", lambda: smallest)
+
+
+def test_a_model_without_a_merge_function_gets_none(painted, tmp_path):
+    base, path = tmp_path / "base.safetensors", tmp_path / "a.safetensors"
+    export_weights(new_network(), base, {})
+    told = []
+    image, labels = (array[:64, 24:88] for array in painted)
+    fine_tune(
+        [image],
+        [labels],
+        model=base,
+        output=path,
+        steps=1,
+        device="cpu",
+        progress=lambda *now: told.append(now),
+    )
+    assert load_merge_function(find_model(path)) is None
+    assert told == [("samples", 0, 1), ("samples", 1, 1), ("training", 0, 1), ("training", 1, 1)]
+
+
+def test_the_same_seed_gives_the_same_weights(painted, tmp_path, few_pictures):
     def tune(name, **options):
         path = tmp_path / f"{name}.safetensors"
         image, labels = (array[:64, 24:88] for array in painted)
@@ -105,18 +146,41 @@ def test_the_same_seed_gives_the_same_weights(painted, tmp_path):
     assert tune("two") == one != tune("three", seed=1)
 
 
-def test_what_else_the_base_holds_is_taken_over(painted, tmp_path):
-    base, path = tmp_path / "base.safetensors", tmp_path / "a.safetensors"
+def test_what_else_the_base_holds_is_taken_over(painted, tmp_path, few_pictures):
+    # The file that it began with is replaced by the result.
+    path = tmp_path / "base.safetensors"
     shipped = find_model("del-lite").path
+    # A merge function does not know this one, which goes along as it is.
     numbers = torch.arange(6.0)
-    save_file({**load_file(shipped), "merge.it": numbers}, base, content(shipped)[0])
+    save_file({**load_file(shipped), "merge.it": numbers}, path, content(shipped)[0])
     image, labels = (array[:64, 24:88] for array in painted)
-    fine_tune([image], [labels], model=base, output=path, steps=1, device="cpu")
-    assert torch.equal(load_file(path)["merge.it"], numbers)
+    fine_tune([image], [labels], model=path, output=path, steps=1, device="cpu")
+    before, after = load_file(shipped), load_file(path)
+    assert torch.equal(after.pop("merge.it"), numbers)
+    assert before.keys() == after.keys()
+    assert not torch.equal(before["merge.0.weight"], after["merge.0.weight"])
+    assert torch.equal(before["merge.mean"], after["merge.mean"])
 
 
-@pytest.mark.parametrize("at", [("samples", 0), ("training", 0), ("training", 1)])
-def test_a_run_that_is_cancelled_leaves_nothing_behind(painted, tmp_path, at):
+def test_a_failure_in_the_end_leaves_the_file_that_was_there(painted, tmp_path, few_pictures):
+    def cancel(stage, done, total):
+        if stage == "merging" and done == total:
+            raise Cancelled("stopped")
+
+    path = tmp_path / "a.safetensors"
+    path.write_bytes(b"mine")
+    image, labels = (array[:64, 24:88] for array in painted)
+    with pytest.raises(Cancelled):
+        fine_tune([image], [labels], output=path, steps=1, device="cpu", progress=cancel)
+    assert path.read_bytes() == b"mine" and list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("at", [("samples", 0), ("training", 0), ("training", 1), ("merging", 1)])
+def test_a_run_that_is_cancelled_leaves_nothing_behind(
+    painted, tmp_path, monkeypatch, few_pictures, at
+):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+
     def cancel(stage, done, total):
         if (stage, done) == at:
             raise Cancelled("stopped")
