@@ -47,7 +47,7 @@ def measure(config: TrainingConfig, name: str, args: argparse.Namespace) -> Row:
         run_training(without(config, name), output=weights, device=args.device)
     images = read_part(args.data, name, "held-out", None)
     linkages = LINKAGES if config.merge_images else LINKAGES[1:]
-    found = run_napari_del(images, name, str(weights), linkages, 8, args.device, False)
+    found = run_napari_del(images, name, str(weights), linkages, 8, 1.0, args.device, False)
     return {
         "images": len(images),
         "steps": config.training.steps,

@@ -1,7 +1,8 @@
 """napari-del beside classical segmenters on every data set, each at its best setting per set.
 
     python -m benchmarks.sets [--methods NAME ...] [--sets NAME ...] [--part held-out|training]
-                              [--model M ...] [--linkage L ...] [--limit N] [--again] --json FILE
+                              [--model M ...] [--linkage L ...] [--scale X ...] [--step S]
+                              [--limit N] [--again] --json FILE
 
 What the figures mean is in docs/figures/README.md. Figures are kept in FILE: what it holds already
 is not computed again, so classical methods run once and later runs add models.
@@ -14,6 +15,7 @@ import hashlib
 import json
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -98,6 +100,7 @@ def run_napari_del(
     model: str,
     linkages: Sequence[str],
     step: int,
+    scale: float,
     device: str,
     oracle: bool,
 ) -> dict[str, Figures]:
@@ -105,7 +108,9 @@ def run_napari_del(
     segmentations, counted = [], []
     bounds = {name: SetScores(1) for name in ORACLES if oracle}
     for image in progress(images, title):
-        segmentations.append(segment(image.image, model=model, step=step, device=device))
+        segmentations.append(
+            segment(image.image, model=model, step=step, scale=scale, device=device)
+        )
         counted.append(Counts(segmentations[-1].superpixels, image))
         for name, scores in bounds.items():
             scores.add([(*_oracle(counted[-1], ORACLES[name]), counted[-1].n)])
@@ -126,8 +131,9 @@ def _oracle(counts: Counts, bound: Callable[..., Any]) -> tuple[Any, Any]:
     return pairs[0], pairs[1]
 
 
-def column(model: str, linkage: str) -> str:
-    return f"{Path(model).stem}, {linkage}"
+def column(model: str, linkage: str, scale: float = 1, step: int = 8) -> str:
+    title = f"{Path(model).stem}, {linkage}"
+    return title if (scale, step) == (1, 8) else f"{title}, scale {scale:g}, step {step}"
 
 
 def best(figures: Figures, measure: str) -> tuple[float, str]:
@@ -215,24 +221,26 @@ def lacking_of(
     name: str,
     images: Sequence[AnnotatedImage],
     known: Mapping[str, Figures],
+    scale: float,
     args: argparse.Namespace,
 ) -> dict[str, Figures]:
     """Figures of a model and of the bounds, apart from those that are known."""
     of_step = {"step": args.step}
-    of_model = {**of_step, "weights_sha256": find_model(model).sha256}
+    of_model = {**of_step, "scale": scale, "weights_sha256": find_model(model).sha256}
 
     def lacks(title: str, about: Mapping[str, Any]) -> bool:
         figures = known.get(title)
-        return figures is None or any(figures[key] != about[key] for key in about)
+        return figures is None or any(figures.get(key) != about[key] for key in about)
 
-    wanted = [linkage for linkage in args.linkage if lacks(column(model, linkage), of_model)]
+    titles = {linkage: column(model, linkage, scale, args.step) for linkage in args.linkage}
+    wanted = [linkage for linkage, title in titles.items() if lacks(title, of_model)]
     oracle = args.oracle and any(lacks(title, of_step) for title in ORACLES)
     if not wanted and not oracle:
         return {}
     title = f"{name}, {Path(model).stem}"
-    found = run_napari_del(images, title, model, wanted, args.step, args.device, oracle)
+    found = run_napari_del(images, title, model, wanted, args.step, scale, args.device, oracle)
     return {
-        key if key in ORACLES else column(model, key): {
+        titles.get(key, key): {
             **(of_step if key in ORACLES else of_model),
             **figures,
         }
@@ -248,6 +256,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--model", nargs="+", default=["del-lite"], help="names or weights files")
     parser.add_argument("--linkage", nargs="+", choices=merging.LINKAGES, default=["average"])
     parser.add_argument("--oracle", action="store_true", help="bounds of merging the superpixels")
+    parser.add_argument("--scale", type=float, nargs="+", default=[1.0])
     parser.add_argument("--step", type=int, default=8)
     parser.add_argument("--device", default="auto")
     parser.add_argument(
@@ -272,8 +281,9 @@ def main(argv: Sequence[str] | None = None) -> None:
                 title = f"{name}, {method}"
                 kept.add(name, {method: run_classic(method, images, title, known, args.every)})
                 continue
-            for model in args.model:
-                kept.add(name, lacking_of(model, name, images, {} if args.again else methods, args))
+            known_models = {} if args.again else methods
+            for model, scale in product(args.model, args.scale):
+                kept.add(name, lacking_of(model, name, images, known_models, scale, args))
     measures = [m for m in MEASURES if args.by_image or not m.endswith("by_image")]
     rows = rows_of({name: kept.sets[name] for name in args.sets}, measures)
     if rows:

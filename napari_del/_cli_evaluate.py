@@ -8,7 +8,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from napari_del._cli_progress import Reporter
-from napari_del._cli_segment import LINKAGES
+from napari_del._cli_segment import LINKAGES, add_scale_option
 from napari_del.errors import ParameterError
 
 if TYPE_CHECKING:
@@ -56,6 +56,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     parser.add_argument(
         "--step", type=int, default=8, metavar="S", help="superpixel step in pixels (default: 8)"
     )
+    add_scale_option(parser)
     parser.add_argument(
         "--compactness",
         type=float,
@@ -112,6 +113,7 @@ def run(arguments: argparse.Namespace) -> None:
             linkages=arguments.linkage,
             thresholds=arguments.thresholds,
             step=arguments.step,
+            scale=arguments.scale,
             compactness=arguments.compactness,
             device=arguments.device,
             only_held_out=arguments.held_out,
@@ -126,6 +128,7 @@ def run(arguments: argparse.Namespace) -> None:
         if evaluation.n_objects:
             heading += f", {evaluation.n_objects} objects"
         heading += f"; model {arguments.model}, linkage {linkage}, step {arguments.step}"
+        heading += f", scale {arguments.scale:g}" if arguments.scale != 1 else ""
         sys.stdout.write(f"\n{heading}\n{_table(evaluation.rows())}")
     if arguments.json is not None:
         _write(arguments, evaluations)
@@ -152,6 +155,7 @@ def _write(arguments: argparse.Namespace, evaluations: dict[str, Evaluation]) ->
         "data": arguments.data,
         "model": arguments.model,
         "step": arguments.step,
+        "scale": arguments.scale,
         "compactness": arguments.compactness,
         "held_out": arguments.held_out,
         "tolerance": arguments.tolerance,

@@ -73,7 +73,7 @@ def load_program(arguments: argparse.Namespace) -> None:
     """Import what takes long to import, and check what can be checked without the image."""
     import napari_del.overlay
     import napari_del.pipeline  # noqa: F401
-    from napari_del.models import find_model, resolve_device
+    from napari_del.models import check_scale, find_model, resolve_device
     from napari_del.superpixels.grid import check_step
 
     check_step(arguments.step)
@@ -82,7 +82,7 @@ def load_program(arguments: argparse.Namespace) -> None:
         raise ParameterError(
             f"compactness is {arguments.compactness}; expected a number above 0, at most 1000"
         )
-    find_model(arguments.model)
+    check_scale(arguments.scale, find_model(arguments.model))
     if arguments.device not in ("auto", "cpu"):  # which are always there
         resolve_device(arguments.device)
 
@@ -118,6 +118,7 @@ def compute(
         image,
         model=arguments.model,
         step=arguments.step,
+        scale=arguments.scale,
         compactness=arguments.compactness,
         channels=arguments.channels,
         mask=mask,

@@ -14,6 +14,7 @@ __all__ = [
     "add_model_options",
     "add_parser",
     "add_plane_options",
+    "add_scale_option",
 ]
 
 LINKAGES = ("learned", "average", "del", "egb")
@@ -137,6 +138,18 @@ def add_linkage_option(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_scale_option(parser: argparse.ArgumentParser) -> None:
+    """Add the option that says how large the network sees the image."""
+    parser.add_argument(
+        "--scale",
+        type=float,
+        default=1.0,
+        metavar="X",
+        help="look at the image enlarged (2, for small objects) or reduced (0.5 or 0.25, for "
+        "large ones); default: 1",
+    )
+
+
 def add_model_options(parser: argparse.ArgumentParser) -> None:
     """Add the options that `segment` and `demo` have in common."""
     parser.add_argument(
@@ -152,6 +165,7 @@ def add_model_options(parser: argparse.ArgumentParser) -> None:
         metavar="S",
         help="superpixel step in pixels, 4 to 256 (default: 8)",
     )
+    add_scale_option(parser)
     parser.add_argument(
         "--compactness",
         type=float,

@@ -155,6 +155,7 @@ def compute_tiled(
             store,
             model=arguments.model,
             step=arguments.step,
+            scale=arguments.scale,
             compactness=arguments.compactness,
             channels=arguments.channels,
             mask=Both(*masks) if len(masks) == 2 else masks[0] if masks else None,

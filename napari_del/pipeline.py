@@ -14,6 +14,7 @@ from napari_del.errors import ImageError
 from napari_del.graph import adjacency, dissimilarity, number_nodes
 from napari_del.models import (
     MEAN_COLOR,
+    check_scale,
     find_model,
     load_merge_function,
     load_network,
@@ -39,6 +40,7 @@ def segment(
     *,
     model: str | PathLike[str] = "del-lite",
     step: int = 8,
+    scale: float = 1.0,
     compactness: float = DEFAULT_COMPACTNESS,
     channels: Sequence[int] | None = None,
     mask: ArrayLike | None = None,
@@ -57,6 +59,10 @@ def segment(
         Name of a model, see `list_models`, or a ``.safetensors`` file.
     step : int
         Distance of superpixels in pixels, 4 to 256.
+    scale : float
+        At which the network looks at the image: 0.25, 0.5, 1 or 2 pixels for one of the image.
+        2 finds objects of few pixels better, in four times the time; 0.5 does so for objects
+        that fill much of the image. Superpixels and labels stay those of the image.
     compactness : float
         Weight of distance against colour in the superpixels, see `slic`.
     channels : sequence of int, optional
@@ -100,11 +106,14 @@ def segment(
     # What can be wrong with the arguments is found before anything long starts.
     step = check_step(step)
     info = find_model(model)
+    scale = check_scale(scale, info)
     # Without a network there is little for a GPU to do, and no need to load PyTorch.
     where = (
         None if info.name == MEAN_COLOR and device in ("auto", "cpu") else resolve_device(device)
     )
-    network = None if info.name == MEAN_COLOR or where is None else load_network(info, where)
+    network = None
+    if info.name != MEAN_COLOR and where is not None:
+        network = load_network(info, where, scale)
 
     tell("normalise", 0, 1)
     normalised = normalise(image, channels=channels, mask=mask)
@@ -141,6 +150,7 @@ def segment(
     parameters = {
         "model": str(model),
         "step": step,
+        "scale": scale,
         "compactness": float(compactness),
         "channels": None if channels is None else [int(c) for c in channels],
     }

@@ -115,6 +115,13 @@ def test_min_size_and_options_reach_the_library(run, two_tone: np.ndarray) -> No
     assert np.bincount(labels.ravel())[1:].min() >= 60
 
 
+def test_scale_reaches_the_network(run, two_tone: np.ndarray) -> None:
+    run("segment", "image.tif", "labels.tif", "--scale", "2", "--step", "5", "--device", "cpu")
+    result = napari_del.segment(two_tone, scale=2.0, step=5, device="cpu")
+    np.testing.assert_array_equal(tifffile.imread("labels.tif"), result.labels())
+    assert result.parameters["scale"] == 2.0
+
+
 def test_overlay_and_saved_segmentation(run, two_tone: np.ndarray) -> None:
     run(
         *("segment", "image.tif", "labels.tif", "--threshold", "0.2", "--overlay", "overlay.png"),
@@ -231,6 +238,7 @@ SEGMENT = ("segment", "image.tif", "labels.tif", *FAST)
         (("labels.tif", "--regions", "5", "--threshold", "0.5"), "not allowed with"),
         (("labels.tif", "--step", "3"), "step is 3; expected .* 4 to 256"),
         (("labels.tif", "--step", "257"), "step is 257"),
+        (("labels.tif", "--scale", "3"), "scale is 3.0; expected 1, because mean-color has no"),
         (("labels.tif", "--step", "x"), "--step: invalid int value: 'x'"),
         (("labels.tif", "--compactness", "0"), "compactness is 0"),
         (("labels.tif", "--min-size", "-1"), "min-size is -1"),

@@ -121,6 +121,16 @@ def test_options_reach_the_run(run, folder: Path, scene: np.ndarray) -> None:
     assert TileStore.open("kept").manifest["parameters"]["channels"] == [2, 0]
 
 
+def test_scale_reaches_the_network(run, fail, folder: Path, scene: np.ndarray) -> None:
+    options = ("--scale", "0.5", "--block", "160", "--device", "cpu")
+    run("segment", "scene.tif", "labels.tif", *options)
+    expected = napari_del.segment(scene, scale=0.5, device="cpu").labels()
+    np.testing.assert_array_equal(tifffile.imread("labels.tif"), expected)
+    assert re.search(r"scale +0.5\n", run("info", "labels.del.zarr"))
+    other = ("segment", "scene.tif", "labels.tif", "--overwrite", "--block", "160")
+    assert re.search("of another run.*scale: 0.5 in the store, 1.0 asked for", fail(*other))
+
+
 def test_masks_nodata_and_geography(run, folder: Path, scene: np.ndarray) -> None:
     scene[200:] = 0
     inside = np.ones((283, 301), bool)

@@ -24,7 +24,7 @@ from napari_del.evaluation.datasets import (
 )
 from napari_del.evaluation.scores import ImageScores, ImageTruth
 from napari_del.evaluation.summary import Evaluation, summarise
-from napari_del.models import find_model, load_merge_function
+from napari_del.models import check_scale, find_model, load_merge_function
 from napari_del.pipeline import segment
 from napari_del.segmentation import Segmentation
 from napari_del.superpixels.grid import check_step
@@ -147,6 +147,7 @@ def evaluate_model(
     linkages: Sequence[str] | None = None,
     thresholds: int | Sequence[float] = THRESHOLDS,
     step: int = 8,
+    scale: float = 1.0,
     compactness: float = 10.0,
     device: str = "auto",
     only_held_out: bool = False,
@@ -167,7 +168,7 @@ def evaluate_model(
     thresholds : int or sequence of float
         Thresholds, the same for all linkages; or how many to choose by `thresholds_for` from
         up to 20 of the images, evenly spaced.
-    step, compactness, device
+    step, scale, compactness, device
         As for `napari_del.segment`.
     only_held_out : bool
         Score the images that training leaves out, see `held_out`.
@@ -189,6 +190,7 @@ def evaluate_model(
     """
     check_step(step)
     info = find_model(model)
+    check_scale(scale, info)
     if linkages is None:
         linkages = ["average" if load_merge_function(info) is None else "learned"]
     for linkage in linkages:
@@ -201,7 +203,14 @@ def evaluate_model(
     def segmenter(image: AnnotatedImage) -> Segmentation:
         if image.name in sample:
             return sample.pop(image.name)
-        return segment(image.image, model=model, step=step, compactness=compactness, device=device)
+        return segment(
+            image.image,
+            model=model,
+            step=step,
+            scale=scale,
+            compactness=compactness,
+            device=device,
+        )
 
     sample: dict[str, Segmentation] = {}
     if isinstance(thresholds, int):

@@ -6,14 +6,29 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
+from napari_del.errors import ParameterError
+
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["MEAN_COLOR", "NETWORKS", "THRESHOLDS", "ModelInfo", "Network", "Registered"]
+__all__ = [
+    "MEAN_COLOR",
+    "NETWORKS",
+    "SCALES",
+    "THRESHOLDS",
+    "ModelInfo",
+    "Network",
+    "Registered",
+    "check_scale",
+]
 
 MEAN_COLOR = "mean-color"
 # Used where a weights file names no thresholds of its own.
 THRESHOLDS = {"learned": 0.5, "average": 0.5, "del": 0.5, "egb": 0.5}
+
+
+SCALES = (0.25, 0.5, 1.0, 2.0)
+"""Scales at which a network can look at an image: pixels it sees for one of the image."""
 
 
 class Network(Protocol):
@@ -91,6 +106,17 @@ class ModelInfo:
     architecture: str | None = None
     kind: str = "built-in"
     base_model: str | None = None
+
+
+def check_scale(scale: float, info: ModelInfo) -> float:
+    """Return `scale` as a float, or raise `ParameterError` if a model cannot look at it."""
+    known = SCALES if info.architecture is not None else (1.0,)
+    if isinstance(scale, bool) or scale not in known:
+        why = "" if len(known) > 1 else f", because {info.name} has no network that looks at it"
+        raise ParameterError(
+            f"scale is {scale!r}; expected {', '.join(f'{one:g}' for one in known)}{why}"
+        )
+    return float(scale)
 
 
 @dataclass(frozen=True)

@@ -233,7 +233,7 @@ def load_merge_function(info: ModelInfo) -> MergeFunction | None:
     return _load_merge_function(info.path, info.path.stat().st_mtime_ns)
 
 
-def load_network(info: ModelInfo, device: torch.device) -> Network:
+def load_network(info: ModelInfo, device: torch.device, scale: float = 1.0) -> Network:
     """Load a model's network onto a device; loaded again only if the file has changed.
 
     Parameters
@@ -242,6 +242,8 @@ def load_network(info: ModelInfo, device: torch.device) -> Network:
         A model with weights, as `find_model` gives it.
     device : torch.device
         Where to compute.
+    scale : float
+        At which it is to look at images, one of `SCALES`.
 
     Returns
     -------
@@ -261,4 +263,9 @@ def load_network(info: ModelInfo, device: torch.device) -> Network:
         raise _unreadable(info.path, error) from error
     what = "the package" if info.kind == "built-in" else "the model"
     advice = f"install {what} again"
-    return _load(info.path, modified, info.architecture, info.sha256, advice, str(device))
+    network = _load(info.path, modified, info.architecture, info.sha256, advice, str(device))
+    if scale == 1:
+        return network
+    from napari_del.models.rescaled import RescaledNetwork  # needs PyTorch
+
+    return RescaledNetwork(network, scale).eval()

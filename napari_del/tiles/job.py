@@ -61,4 +61,4 @@ class Job:
 
         assert self.device is not None  # as it is for every model with a network
         device = resolve_device(self.device)
-        return load_network(self.info, device), device
+        return load_network(self.info, device, self.plan.scale), device

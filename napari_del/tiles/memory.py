@@ -25,8 +25,8 @@ _BASE, _BASE_TORCH = 240 * _MB, 500 * _MB
 # Of a block of superpixels, for each pixel with its halo: what does not grow with channels, and
 # what each channel adds beside its value in the image.
 _SUPERPIXEL_PIXEL, _SUPERPIXEL_CHANNEL = 40, 9
-# Of a window of a network, for each pixel with its margin.
-_WINDOW_PIXEL = 460
+# Of a window of a network, for each pixel that the network sees, and each of the image.
+_WINDOW_PIXEL, _WINDOW_READ = 440, 20
 # Of tables and of merging, for each superpixel of a part, and of the whole image.
 _PART, _PART_ROW = 2**18, 500
 _ROW = 24
@@ -88,7 +88,8 @@ def predict_run(
     task = sides[0] * sides[1] * per_pixel
     if plan.has_network:
         window = [min(plan.core + 2 * plan.margin, length + plan.stride) for length in plan.shape]
-        task = max(task, window[0] * window[1] * _WINDOW_PIXEL)
+        seen = _WINDOW_PIXEL * plan.scale**2
+        task = max(task, round(window[0] * window[1] * (seen + _WINDOW_READ)))
     rows = plan.grid.n_cells
     # Merging is done here whatever the workers, on all threads.
     merge = min(rows, n_threads() * _PART) * _PART_ROW + rows * _ROW

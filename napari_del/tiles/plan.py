@@ -86,6 +86,8 @@ class Plan:
         Iterations of SLIC.
     core, margin, stride, output_stride : int
         Geometry of the network's windows, see `canonical_windows`; 0 without a network.
+    scale : float
+        At which the network looks at the image.
 
     Raises
     ------
@@ -102,6 +104,7 @@ class Plan:
     margin: int = 0
     stride: int = 0
     output_stride: int = 0
+    scale: float = 1.0
 
     def __post_init__(self) -> None:
         try:

@@ -18,6 +18,7 @@ from napari_del.errors import ImageError, StoreError
 from napari_del.models import (
     MEAN_COLOR,
     ModelInfo,
+    check_scale,
     find_model,
     load_merge_function,
     load_network,
@@ -61,6 +62,7 @@ def segment_large(
     *,
     model: str | PathLike[str] = "del-lite",
     step: int = 8,
+    scale: float = 1.0,
     compactness: float = DEFAULT_COMPACTNESS,
     channels: Sequence[int] | None = None,
     mask: ArrayLike | None = None,
@@ -87,7 +89,7 @@ def segment_large(
     store : str or path
         Folder that is made, or an fsspec URL. What it holds is needed as long as the
         segmentation is.
-    model, step, compactness, channels, device
+    model, step, scale, compactness, channels, device
         As for `segment`.
     mask : array_like of bool, shape (Y, X), optional
         True where a pixel is segmented; read by blocks as well.
@@ -151,9 +153,10 @@ def segment_large(
     step = check_step(step)
     compactness = check_compactness(compactness)
     info = find_model(model)
+    scale = check_scale(scale, info)
     image = Source(source, channels=channels, mask=mask, nodata=nodata)
     where = _device(info, device)
-    plan = Plan(image.shape, step, block, **_windows(info, where))
+    plan = Plan(image.shape, step, block, **_windows(info, where, scale))
     if workers is None and scheduler == "threads" and where is not None and "cuda" in where:
         workers = 1  # a GPU has one task at a time
     with open_executor(scheduler, workers) as executor:
@@ -161,6 +164,7 @@ def segment_large(
         parameters = {
             "model": str(model),
             "step": step,
+            "scale": scale,
             "compactness": compactness,
             "channels": None if channels is None else [int(c) for c in channels],
         }
@@ -253,16 +257,17 @@ def _device(info: ModelInfo, device: str | torch.device) -> str | None:
     return str(resolve_device(device))
 
 
-def _windows(info: ModelInfo, device: str | None) -> dict[str, int]:
+def _windows(info: ModelInfo, device: str | None, scale: float) -> dict[str, Any]:
     """Geometry of the network's windows, for `Plan`."""
     if info.name == MEAN_COLOR or device is None:
         return {}
-    network = load_network(info, resolve_device(device))
+    network = load_network(info, resolve_device(device), scale)
     return {
         "core": network.core,
         "margin": network.margin,
         "stride": network.stride,
         "output_stride": network.output_stride,
+        "scale": scale,
     }
 
 

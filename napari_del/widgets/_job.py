@@ -37,6 +37,7 @@ class Parameters:
 
     model: str
     step: int
+    scale: float
     channels: tuple[int, ...] | None
     device: str
 
@@ -152,6 +153,7 @@ class Job:
             image,
             model=p.model,
             step=p.step,
+            scale=p.scale,
             channels=p.channels,
             mask=mask,
             device=p.device,

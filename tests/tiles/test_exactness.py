@@ -138,6 +138,20 @@ def test_other_steps(step, several_bands, tmp_path):
         assert digests(segment_large(image, path, block=block, **options)) == whole
 
 
+@pytest.mark.usefixtures("several_bands", "small_windows")
+@pytest.mark.parametrize("scale", [0.25, 0.5, 2.0])
+def test_other_scales(scale, tmp_path):
+    """Windows are four times as long at one scale, and half as long at another."""
+    image, nodata = scene("nodata", SMALL)
+    whole = digests(in_memory(image, nodata, model="del-lite", scale=scale))
+    assert whole["graph"] != expected("nodata", SMALL, "del-lite", 256)["graph"]
+    for block in (256, 347):
+        path = tmp_path / str(block)
+        result = segment_large(image, path, nodata=nodata, block=block, scale=scale, workers=2)
+        assert digests(result) == whole
+    assert digests(load(path)) == whole
+
+
 def test_masks_across_blocks(several_bands, tmp_path):
     image, _ = scene("noise", SMALL)
     mask = np.random.default_rng(3).random(SMALL) < 0.55

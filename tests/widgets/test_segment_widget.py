@@ -50,6 +50,17 @@ def test_parameters_reach_the_run(open_widget: Open, run: Run, patches: np.ndarr
     assert (layer.data[:, 64:] == 0).all()
 
 
+def test_scale_is_for_networks_alone(open_widget: Open, run: Run, patches: np.ndarray) -> None:
+    _, widget = open_widget(patches)
+    parameters = widget.parameters
+    parameters.scale.setCurrentText("2 ×")
+    assert not parameters.scale.isEnabled() and parameters.parameters().scale == 1.0
+    parameters.model.setCurrentText("del-lite")
+    layer = run(widget)
+    expected = napari_del.segment(patches, scale=2.0).labels(sequential=False)
+    np.testing.assert_array_equal(layer.data, expected)
+
+
 def test_slider_rewrites_the_same_array_and_computes_nothing_again(
     open_widget: Open,
     run: Run,
@@ -236,8 +247,8 @@ def test_widget_explains_itself(open_widget: Open, patches: np.ndarray) -> None:
     parameters, regions = widget.parameters, widget.regions
     controls = [
         *(parameters._image.image.native, parameters._mask.native, parameters.channel_axis),
-        *(parameters.model, parameters.step, parameters.device, regions.slider),
-        *(regions.threshold, regions.regions, regions.min_size),
+        *(parameters.model, parameters.step, parameters.scale, parameters.device),
+        *(regions.slider, regions.threshold, regions.regions, regions.min_size),
         *(widget.run_button, widget.cancel_button),
     ]
     regions.bind(None)
