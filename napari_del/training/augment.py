@@ -1,4 +1,10 @@
-"""Versions of a training image that another camera, microscope or satellite could have taken."""
+"""Versions of a training image that another camera, microscope or satellite could have taken.
+
+References
+----------
+.. [1] G. Ghiasi et al., "Simple Copy-Paste is a Strong Data Augmentation Method for Instance
+   Segmentation", CVPR 2021
+"""
 
 from __future__ import annotations
 
@@ -8,8 +14,10 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from torch.nn import functional as F
 
-__all__ = ["crop", "recolour", "turn"]
+__all__ = ["crop", "paste", "recolour", "turn"]
 
+# Least and largest share of a picture that a region which is pasted takes, and the shortest side.
+_PASTED, _SHORTEST = (0.015, 0.4), 8
 _LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 
 
@@ -82,6 +90,80 @@ def crop(
     rows = ((np.arange(out[0]) + 0.5) * tall / out[0]).astype(np.intp)
     columns = ((np.arange(out[1]) + 0.5) * wide / out[1]).astype(np.intp)
     return resized, segmentations[:, rows[:, np.newaxis], columns]
+
+
+def paste(
+    image: NDArray[np.uint8],
+    segmentations: NDArray[np.int32],
+    other: NDArray[np.uint8],
+    other_segmentations: NDArray[np.int32],
+    rng: np.random.Generator,
+) -> tuple[NDArray[np.uint8], NDArray[np.int32]]:
+    """Paste a region of another image over an image, as an object that stands before it [1]_.
+
+    Few images give many in this way, whose borders are known as well as those of either: what
+    is beside a region no longer tells what it is.
+
+    Parameters
+    ----------
+    image : ndarray of uint8, shape (Y, X, 3)
+        Colour image.
+    segmentations : ndarray of int32, shape (A, Y, X)
+        Labels of each annotator.
+    other : ndarray of uint8, shape (y, x, 3)
+        Image that a region is taken from, of 1.5 to 40 % of it.
+    other_segmentations : ndarray of int32, shape (B, y, x)
+        Its labels. The outline is that of one annotator; what the others see within is pasted
+        too, for each annotator of `image` from one of `other`.
+    rng : numpy.random.Generator
+        Source of chance.
+
+    Returns
+    -------
+    image, segmentations
+        New arrays; the ones that were given if `other` has no such region, or nearly all of it
+        would lie outside.
+    """
+    outline = other_segmentations[int(rng.integers(len(other_segmentations)))]
+    regions, counts = np.unique(outline[outline >= 0], return_counts=True)
+    least, most = (share * outline.size for share in _PASTED)
+    regions = regions[(counts > least) & (counts < most)]
+    if not regions.size:
+        return image, segmentations
+    inside = outline == regions[int(rng.integers(regions.size))]
+    (box,) = ndimage.find_objects(inside.astype(np.uint8))
+    # At most a third of it hangs over the upper or left side, two thirds over the others.
+    starts = [
+        int(rng.integers(-(side // 3), max(length - 2 * side // 3, 1)))
+        for side, length in zip(inside[box].shape, segmentations.shape[1:], strict=True)
+    ]
+    places = [
+        slice(max(start, 0), min(start + side, length))
+        for start, side, length in zip(
+            starts, inside[box].shape, segmentations.shape[1:], strict=True
+        )
+    ]
+    if any(place.stop - place.start < _SHORTEST for place in places):
+        return image, segmentations
+    y, x = (
+        slice(part.start + place.start - start, part.start + place.stop - start)
+        for part, place, start in zip(box, places, starts, strict=True)
+    )
+    here = (places[0], places[1])
+    # A soft edge, as a lens would give it.
+    alone = inside[box].astype(np.float32)
+    soft = ndimage.gaussian_filter(alone, rng.uniform(0.4, 1.0))
+    alpha = soft[y.start - box[0].start :, x.start - box[1].start :]
+    alpha = alpha[: y.stop - y.start, : x.stop - x.start, np.newaxis]
+    image, segmentations = image.copy(), segmentations.copy()
+    behind = image[here].astype(np.float32)
+    image[here] = np.rint(behind + alpha * (other[y, x].astype(np.float32) - behind))
+    first, turn_of = segmentations.max() + 1, int(rng.integers(len(other_segmentations)))
+    for number, labels in enumerate(segmentations):
+        pasted = other_segmentations[(number + turn_of) % len(other_segmentations), y, x]
+        numbered = np.where(pasted >= 0, pasted + first, pasted)
+        labels[here] = np.where(inside[y, x], numbered, labels[here])
+    return image, segmentations
 
 
 def recolour(

@@ -39,6 +39,8 @@ class DataConfig:
         Draw images in proportion to the number of their regions to this power, 0 to 1.
     merge_weight : float, optional
         Share of the images that the merge function is trained on; `weight` by default.
+    pasting : float
+        Share of the samples over which regions of other images are pasted, 0 to 1.
     hold_out : bool
         Leave every fifth image out, see `napari_del.evaluation.held_out`.
     limit : int, optional
@@ -52,6 +54,7 @@ class DataConfig:
     strength: float = 1.0
     crowding: float = 0.0
     merge_weight: float | None = None
+    pasting: float = 0.0
     hold_out: bool = False
     limit: int | None = None
 
@@ -353,6 +356,7 @@ _KEYS: dict[str, tuple[Callable[[Any], Any], str]] = {
     "strength": (_number(0, 1), "a number from 0 to 1"),
     "crowding": (_number(0, 1), "a number from 0 to 1"),
     "merge_weight": (_number(0, 1e6), "a number of at least 0"),
+    "pasting": (_number(0, 1), "a number from 0 to 1"),
     "hold_out": (_truth, "true or false"),
     "limit": (_whole(1), "a whole number of at least 1"),
     "model": (_text, "the name of a network"),

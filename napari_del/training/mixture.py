@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from napari_del.errors import ParameterError
 from napari_del.evaluation.datasets import UNLABELLED, AnnotatedImage
 from napari_del.normalise import normalise
-from napari_del.training.augment import crop, recolour, turn
+from napari_del.training.augment import crop, paste, recolour, turn
 from napari_del.training.synthetic import composite, texture_patches
 
 __all__ = ["Mixture", "TrainingSet", "prepare"]
@@ -39,6 +39,9 @@ class TrainingSet:
     merge_weight : float, optional
         Share of the images of `Mixture.whole`, relative to those of other sets; as `weight` by
         default.
+    pasting : float
+        Share of the samples over which regions of up to three others of the set are pasted, see
+        `paste`.
     """
 
     name: str
@@ -48,6 +51,7 @@ class TrainingSet:
     strength: float = 1.0
     crowding: float = 0.0
     merge_weight: float | None = None
+    pasting: float = 0.0
 
 
 def prepare(images: Iterable[AnnotatedImage]) -> list[AnnotatedImage]:
@@ -201,6 +205,10 @@ class Mixture:
         drawn = rng.integers(count) if share is None else rng.choice(count, p=share)
         item = data.images[int(drawn)]
         image, labels = _varied(item, data, self.size, rng)
+        if data.pasting > 0 and rng.random() < data.pasting:
+            for _ in range(int(rng.integers(1, 4))):
+                other = _varied(data.images[int(rng.integers(count))], data, self.size, rng)
+                image, labels = paste(image, labels, *other, rng)
         return f"{data.name} {item.name}", image, labels
 
 

@@ -177,6 +177,7 @@ def load_mixture(config: TrainingConfig, log: Callable[[str], None]) -> Mixture:
                 item.strength,
                 item.crowding,
                 item.merge_weight,
+                item.pasting,
             )
         )
     return Mixture(sets, synthetic=config.synthetic, size=config.size, seed=config.training.seed)

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from napari_del.training.augment import crop, recolour, turn
+from napari_del.evaluation.datasets import UNLABELLED
+from napari_del.training.augment import crop, paste, recolour, turn
 
 seeds = st.integers(0, 2**32 - 1)
 
@@ -94,3 +95,61 @@ def test_strength_says_how_far_an_image_may_go():
         dark[strength] = sum(int(of[:, :4].mean() > of[:, 4:].mean()) for of in found)
     # Without strength no image is inverted; with it about one in seven is.
     assert dark[0.0] == 0 and 4 <= dark[1.0] <= 25
+
+
+class TestPaste:
+    """A grey image with two annotators, and another with a red square that one of three halves."""
+
+    image = np.full((60, 80, 3), 90, np.uint8)
+    labels = np.repeat(np.arange(80)[None, None] // 40, 60, axis=1).repeat(2, axis=0).astype("i4")
+    labels[1] = UNLABELLED
+    other = np.full((50, 70, 3), 200, np.uint8)
+    other_labels = np.zeros((3, 50, 70), np.int32)
+    other[20:40, 30:50] = (255, 0, 0)
+    other_labels[:, 20:40, 30:50] = 7
+    other_labels[2, 30:40, 30:50] = 8
+
+    def paste(self, seed, **changed):
+        given = {name: getattr(self, name) for name in ("other", "other_labels")} | changed
+        rng = np.random.default_rng(seed)
+        return paste(self.image, self.labels, given["other"], given["other_labels"], rng)
+
+    def test_a_region_is_pasted_with_the_labels_of_its_annotators(self):
+        halved = 0
+        for seed in range(40):
+            before = self.image.copy(), self.labels.copy()
+            image, labels = self.paste(seed)
+            np.testing.assert_array_equal(self.image, before[0])
+            np.testing.assert_array_equal(self.labels, before[1])
+            inside = labels != self.labels
+            area = inside[0].sum()
+            # A whole square, a half of it, or what of either does not hang over a side.
+            assert 0 < area <= 400
+            np.testing.assert_array_equal(inside[0], inside[1])
+            red = image[..., 0].astype(int) - image[..., 1] > 100
+            assert (red == inside[0]).mean() > 0.98
+            y, x = np.nonzero(inside[0])
+            far = np.ones(inside[0].shape, bool)
+            far[max(y.min() - 5, 0) : y.max() + 6, max(x.min() - 5, 0) : x.max() + 6] = False
+            assert (image[far] == 90).all()
+            new = [set(one[here].tolist()) for one, here in zip(labels, inside, strict=True)]
+            assert not (new[0] | new[1]) & set(np.unique(self.labels).tolist())
+            halved += len(new[0] | new[1]) > 1
+        assert 5 < halved < 40
+
+    def test_what_nobody_labelled_stays_so(self):
+        unknown = self.other_labels.copy()
+        unknown[1:] = UNLABELLED
+        seen = set()
+        for seed in range(80):
+            _, labels = self.paste(seed, other_labels=unknown)
+            seen |= set(np.unique(labels).tolist())
+        assert min(seen) == UNLABELLED and max(seen) > 1
+
+    def test_regions_that_are_too_small_or_too_large_are_not_pasted(self):
+        for side in (5, 49):
+            labels = np.zeros_like(self.other_labels)
+            labels[:, :side, :side] = 1
+            labels[labels == 0] = UNLABELLED
+            image, found = self.paste(0, other_labels=labels)
+            assert image is self.image and found is self.labels

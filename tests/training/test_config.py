@@ -53,6 +53,7 @@ weight = 2
 scales = [0.5, 2]
 strength = 0
 crowding = 0.5
+pasting = 0.6
 merge_weight = 3
 hold_out = true
 limit = 7
@@ -71,6 +72,7 @@ limit = 3
     assert nuclei.path == Path("/data/cells") and nuclei.name == "nuclei"
     assert (nuclei.weight, nuclei.scales, nuclei.strength) == (2.0, (0.5, 2.0), 0.0)
     assert (nuclei.crowding, aerial.crowding) == (0.5, 0.0)
+    assert (nuclei.pasting, aerial.pasting) == (0.6, 0.0)
     assert (nuclei.merge_weight, aerial.merge_weight) == (3.0, None)
     assert nuclei.hold_out and nuclei.limit == 7 and aerial.name == "aerial"
     assert found.training == TrainingSettings(steps=10, learning_rate=1)
@@ -111,6 +113,7 @@ DATA = '[[data]]\npath = "cells"\n'
         (DATA + 'weight = "much"', r"weight is 'much'; expected a number"),
         (DATA + "scales = [2, 1]", r"scales is \[2, 1\]; expected two numbers, the smaller"),
         (DATA + "scales = 1", r"scales is 1; expected two numbers"),
+        (DATA + "pasting = 2", r"pasting is 2; expected a number from 0 to 1"),
         (DATA + "crowding = -1", r"crowding is -1; expected a number from 0 to 1"),
         (DATA + "merge_weight = -1", r"merge_weight is -1; expected a number of at least 0"),
         (DATA + "strength = 1.5", r"strength is 1.5; expected a number from 0 to 1"),

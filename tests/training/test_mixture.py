@@ -69,6 +69,19 @@ def test_crowded_images_are_drawn_as_often_as_their_regions_say():
         assert abs(many - 200 * share) < 4 * (200 * share * (1 - share)) ** 0.5
 
 
+def test_regions_of_other_images_are_pasted():
+    images = [disc(seed) for seed in range(6)]
+    for pasting in (0.0, 0.5, 1.0):
+        data = TrainingSet("set", images, scales=(1.0, 1.0), strength=0.0, pasting=pasting)
+        mixture = Mixture([data], size=(64, 64))
+        more = sum(np.unique(mixture.draw(position)[2][0]).size > 2 for position in range(60))
+        # A disc that is pasted over the other alone makes no more regions.
+        assert abs(more - 60 * pasting) < 18 if pasting else more == 0
+    one, two = mixture.draw(3), mixture.draw(3)
+    np.testing.assert_array_equal(one[1], two[1])
+    np.testing.assert_array_equal(one[2], two[2])
+
+
 def test_windows_with_a_border_are_preferred():
     # One window in ten of this image holds both regions.
     labels = np.zeros((1, 64, 640), np.int32)
