@@ -1,10 +1,11 @@
 """How del-lite fares on a kind of image that its training never met, set by set.
 
-    python -m benchmarks.leave_one_out CONFIG.toml [--sets NAME ...] [--work DIR] --json FILE
+    python -m benchmarks.leave_one_out CONFIG.toml [--sets NAME ...] [--scale X ...] [--work DIR]
+                                       --json FILE
 
 For each data set a network is trained as the configuration says, but without that set, and scored
-on its held-out images beside the classical segmenters in docs/figures/classics.json. What the
-figures mean is in docs/figures/README.md.
+on its held-out images, at each scale, beside the classical segmenters in
+docs/figures/classics.json. What the figures mean is in docs/figures/README.md.
 """
 
 from __future__ import annotations
@@ -18,14 +19,17 @@ from pathlib import Path
 from benchmarks._kept import Kept, Row
 from benchmarks._output import DEFAULT_DATA, print_table
 from benchmarks.classics import CLASSICS
-from benchmarks.sets import ORACLES, best, read_part, run_napari_del
+from benchmarks.sets import best, read_part, run_napari_del
 from napari_del.errors import ParameterError
 from napari_del.evaluation.datasets import SETS
+from napari_del.models import SCALES
 from napari_del.training.config import TrainingConfig, load_config
 from napari_del.training.run import run_training
 
 CLASSIC_FIGURES = Path(__file__).resolve().parents[1] / "docs/figures/classics.json"
 LINKAGES = ("learned", "average")
+# Small objects, which are looked at enlarged, want smaller superpixels too.
+STEPS = {2.0: 6}
 
 
 def without(config: TrainingConfig, name: str) -> TrainingConfig:
@@ -47,12 +51,15 @@ def measure(config: TrainingConfig, name: str, args: argparse.Namespace) -> Row:
         run_training(without(config, name), output=weights, device=args.device)
     images = read_part(args.data, name, "held-out", None)
     linkages = LINKAGES if config.merge_images else LINKAGES[1:]
-    found = run_napari_del(images, name, str(weights), linkages, 8, 1.0, args.device, False)
-    return {
-        "images": len(images),
-        "steps": config.training.steps,
-        "methods": {key: value for key, value in found.items() if key not in ORACLES},
-    }
+    methods = {}
+    for scale in args.scale:
+        title, step = f"{name}, scale {scale:g}", STEPS.get(scale, 8)
+        found = run_napari_del(
+            images, title, str(weights), linkages, step, scale, args.device, False
+        )
+        suffix = "" if scale == 1 else f", scale {scale:g}, step {step}"
+        methods |= {f"{key}{suffix}": found[key] for key in linkages}
+    return {"images": len(images), "steps": config.training.steps, "methods": methods}
 
 
 def rows(kept: Kept, figures: Path) -> list[dict[str, str]]:
@@ -76,6 +83,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument(
         "--work", type=Path, default=Path("leave-one-out"), help="for weights and checkpoints"
     )
+    parser.add_argument("--scale", type=float, nargs="+", choices=SCALES, default=[1.0])
     parser.add_argument("--device", default="auto")
     parser.add_argument("--again", action="store_true", help="score what FILE holds already")
     parser.add_argument("--data", type=Path, default=DEFAULT_DATA, metavar="DIR")

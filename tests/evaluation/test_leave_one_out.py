@@ -68,6 +68,7 @@ def test_each_set_is_scored_by_a_network_that_was_trained_without_it(
     figures = folder / "figures.json"
     arguments = [str(folder / "both.toml"), "--data", str(folder), "--json", str(figures)]
     arguments += ["--sets", "wbc", "--work", str(folder / "work"), "--device", "cpu"]
+    arguments += ["--scale", "1", "2"]
     leave_one_out.main(arguments)
     out = capsys.readouterr().out
     assert "dsb2018: 8 images" in out and "wbc: 8 images" not in out
@@ -76,7 +77,7 @@ def test_each_set_is_scored_by_a_network_that_was_trained_without_it(
     ]
     row = json.loads(figures.read_text())["without"]["wbc"]
     assert (row["images"], row["steps"]) == (2, 1)
-    assert list(row["methods"]) == ["average"]
+    assert list(row["methods"]) == ["average", "average, scale 2, step 6"]
     assert 0.5 < max(row["methods"]["average"]["best_iou"]) <= 1
     assert "felzenszwalb" in out  # whose figures are there already
     written = figures.read_bytes()
