@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 # Read by the libraries when they are first imported: the tests use PyTorch, BLAS and their own
@@ -53,6 +54,18 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 
         if not torch.cuda.is_available():
             pytest.skip("no CUDA device")
+
+
+@pytest.fixture
+def quick_adaptation(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Merge functions are adapted in few steps, for tests that do not ask what becomes of them."""
+    from napari_del.training.merge_adaptation import adapt_merge_function, replay_pictures
+
+    where = "napari_del.training.finetune"
+    smallest = replay_pictures()[-3:]
+    monkeypatch.setattr(f"{where}.replay_pictures", lambda: smallest)
+    monkeypatch.setattr(f"{where}._MERGED", 2)
+    monkeypatch.setattr(f"{where}.adapt_merge_function", partial(adapt_merge_function, steps=20))
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -13,7 +13,6 @@ from safetensors.numpy import load_file
 
 from napari_del.models import find_model, install_model, list_models
 from napari_del.training import fine_tune
-from napari_del.training.merge_adaptation import replay_pictures
 from napari_del.widgets._fine_tune_job import FINE_TUNE_STAGES
 from napari_del.widgets.fine_tune import about, suggest_name
 from tests.widgets.halt import Halt
@@ -25,10 +24,8 @@ SIZE = (96, 128)
 
 
 @pytest.fixture(autouse=True)
-def few_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The smallest pictures alone, as most runs here are about the widget and not the model."""
-    smallest = replay_pictures()[-4:]
-    monkeypatch.setattr("napari_del.training.finetune.replay_pictures", lambda: smallest)
+def quick(quick_adaptation: None) -> None:
+    """Runs here are about the widget, whatever the model becomes."""
 
 
 @pytest.fixture
