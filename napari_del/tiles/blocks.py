@@ -19,12 +19,13 @@ from napari_del.normalise import (
 from napari_del.superpixels import slic_features
 from napari_del.superpixels.grid import Grid
 from napari_del.tiles.ids import number_part, to_whole
-from napari_del.tiles.job import Job
+from napari_del.tiles.job import Job, once
 from napari_del.tiles.plan import Area, shape_of
 
 __all__ = ["embedding", "statistics", "superpixels"]
 
 
+@once
 def statistics(job: Job, key: str) -> None:
     """Write what the limits of the stretch need of a block."""
     core = job.plan.block_of(key).core
@@ -52,6 +53,7 @@ def _inside(area: Area, outer: Area) -> Area:
     return y, x
 
 
+@once
 def superpixels(job: Job, key: str) -> None:
     """Write the superpixels of a block, and what it counts of them and of their borders."""
     plan = job.plan
@@ -99,6 +101,7 @@ def superpixels(job: Job, key: str) -> None:
     )
 
 
+@once
 def embedding(job: Job, key: str) -> None:
     """Write the sums of a window's embedding over superpixels, and of its boundary on edges."""
     plan = job.plan

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import wraps
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -18,7 +20,7 @@ if TYPE_CHECKING:
 
     from napari_del.models import ModelInfo, Network
 
-__all__ = ["Job"]
+__all__ = ["Job", "once"]
 
 
 @dataclass(frozen=True)
@@ -62,3 +64,18 @@ class Job:
         assert self.device is not None  # as it is for every model with a network
         device = resolve_device(self.device)
         return load_network(self.info, device, self.plan.scale), device
+
+
+def once(task: Callable[[Job, str], None]) -> Callable[[Job, str], None]:
+    """Let a task, which has the name of its stage, do nothing where its table is done.
+
+    A worker may be killed after it has written a table and before it could say so: then another
+    is given the same task.
+    """
+
+    @wraps(task)
+    def run(job: Job, key: str) -> None:
+        if not job.store.is_done(task.__name__, key):
+            task(job, key)
+
+    return run

@@ -319,6 +319,12 @@ class TileStore:
             names = names_below(self._store, f"done/{stage}")
         return {name.removesuffix(".json") for name in names if name.endswith(".json")}
 
+    def is_done(self, stage: str, key: str) -> bool:
+        """Whether a table has a marker."""
+        with self._reading(f"marker of {stage} {key}"):
+            (text,) = get_many(self._store, [marker_key(stage, key)])
+        return text is not None
+
     def forget(self, stage: str, key: str) -> None:
         """Remove a marker and its table, so that they are computed again."""
         self._counts.clear()

@@ -15,7 +15,7 @@ from napari_del.contrast import color_moments
 from napari_del.embedding import EMBEDDING_SCALE, MEAN_COLOR_SCALE, mean_embedding
 from napari_del.errors import StoreError
 from napari_del.graph import dissimilarity
-from napari_del.tiles.job import Job
+from napari_del.tiles.job import Job, once
 from napari_del.tiles.plan import Band
 
 __all__ = ["edges", "nodes"]
@@ -62,6 +62,7 @@ def _add(sums: NDArray[np.int64], places: NDArray[np.int32], values: NDArray[np.
             sums[places[k], c] += values[k, c]
 
 
+@once
 def nodes(job: Job, key: str) -> None:
     """Write the rows of a band: ids, sizes, mean embeddings and colours of superpixels."""
     plan, store = job.plan, job.store
@@ -103,6 +104,7 @@ def _part(
     return part.pop("ids"), part
 
 
+@once
 def edges(job: Job, key: str) -> None:
     """Write the edges of a band: those whose first superpixel is one of its rows."""
     plan, store = job.plan, job.store

@@ -14,7 +14,12 @@ import numpy as np
 import pytest
 
 from napari_del import load, segment_large
+from napari_del.models import find_model
 from napari_del.models.lite import DelLite
+from napari_del.tiles import blocks, tables
+from napari_del.tiles.job import Job
+from napari_del.tiles.plan import Plan
+from napari_del.tiles.source import Source
 from napari_del.tiles.store import TileStore
 from tests.tiles.scenes import digests, scene
 
@@ -249,3 +254,27 @@ def test_a_damaged_file_is_found_and_computed_again(file, stage, key, tmp_path, 
     assert f"{stage}/{key}" not in before
     check_resumed(image, store, "mean-color", undisturbed, before)
     assert digests(load(store)) == expected
+
+
+def test_a_task_that_is_done_is_not_done_again(tmp_path, image):
+    # A worker that is killed after its marker is there cannot say that it is done.
+    store = tmp_path / "store"
+    run(image, store)
+    before = markers(store)
+    pixels = np.load(image, mmap_mode="r")
+    job = Job(
+        Source(pixels),
+        TileStore.open(store, writable=True),
+        Plan(SHAPE, 8, 128),
+        find_model("mean-color"),
+        10.0,
+        None,
+    )
+    for task, key in ((blocks.superpixels, "1_2"), (tables.nodes, "0"), (tables.edges, "0")):
+        task(job, key)
+    assert markers(store) == before
+    job.store.forget("nodes", "0")
+    tables.nodes(job, "0")
+    after = markers(store)
+    assert after.pop("nodes/0")[0] == before["nodes/0"][0]
+    assert after != before and after == {k: v for k, v in before.items() if k != "nodes/0"}
