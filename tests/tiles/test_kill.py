@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -189,9 +190,20 @@ def wait_for_workers(client):
     from distributed import Status
 
     end = time.monotonic() + 60
-    client.wait_for_workers(2, timeout=60)
+    while len(client.cluster.scheduler_info["workers"]) < 2:
+        assert time.monotonic() < end
+        # Now and then dask forgets a nanny whose worker was killed, and has to be told of it.
+        client.cluster.scale(2)
+        with suppress(TimeoutError):
+            client.wait_for_workers(2, timeout=10)
     nannies = client.cluster.workers.values()
-    while any(nanny.status != Status.running for nanny in nannies):
+    # A nanny is running all the time; its process is only once the nanny has heard of it.
+    while any(
+        Status.running != nanny.status
+        or nanny.process is None
+        or nanny.process.status != Status.running
+        for nanny in nannies
+    ):
         assert time.monotonic() < end
         time.sleep(0.05)
 
