@@ -321,9 +321,7 @@ class TileStore:
 
     def is_done(self, stage: str, key: str) -> bool:
         """Whether a table has a marker."""
-        with self._reading(f"marker of {stage} {key}"):
-            (text,) = get_many(self._store, [marker_key(stage, key)])
-        return text is not None
+        return self._marker_text(stage, key) is not None
 
     def forget(self, stage: str, key: str) -> None:
         """Remove a marker and its table, so that they are computed again."""
@@ -366,9 +364,12 @@ class TileStore:
         StoreError
             If there is none, or it is damaged.
         """
+        return self._parse(stage, key, self._marker_text(stage, key))
+
+    def _marker_text(self, stage: str, key: str) -> bytes | None:
         with self._reading(f"marker of {stage} {key}"):
             (text,) = get_many(self._store, [marker_key(stage, key)])
-        return self._parse(stage, key, text)
+        return text
 
     def _parse(self, stage: str, key: str, text: bytes | None) -> Marker:
         if text is None:

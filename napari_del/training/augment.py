@@ -132,37 +132,28 @@ def paste(
         return image, segmentations
     inside = outline == regions[int(rng.integers(regions.size))]
     (box,) = ndimage.find_objects(inside.astype(np.uint8))
-    # At most a third of it hangs over the upper or left side, two thirds over the others.
-    starts = [
-        int(rng.integers(-(side // 3), max(length - 2 * side // 3, 1)))
-        for side, length in zip(inside[box].shape, segmentations.shape[1:], strict=True)
-    ]
-    places = [
-        slice(max(start, 0), min(start + side, length))
-        for start, side, length in zip(
-            starts, inside[box].shape, segmentations.shape[1:], strict=True
-        )
-    ]
+    inside, other, other_segmentations = inside[box], other[box], other_segmentations[:, *box]
+    places, parts = [], []
+    for side, length in zip(inside.shape, segmentations.shape[1:], strict=True):
+        # At most a third of it hangs over the upper or left side, two thirds over the others.
+        start = int(rng.integers(-(side // 3), max(length - 2 * side // 3, 1)))
+        place = slice(max(start, 0), min(start + side, length))
+        places.append(place)
+        parts.append(slice(place.start - start, place.stop - start))
     if any(place.stop - place.start < _SHORTEST for place in places):
         return image, segmentations
-    y, x = (
-        slice(part.start + place.start - start, part.start + place.stop - start)
-        for part, place, start in zip(box, places, starts, strict=True)
-    )
-    here = (places[0], places[1])
+    here, part = (places[0], places[1]), (parts[0], parts[1])
     # A soft edge, as a lens would give it.
-    alone = inside[box].astype(np.float32)
-    soft = ndimage.gaussian_filter(alone, rng.uniform(0.4, 1.0))
-    alpha = soft[y.start - box[0].start :, x.start - box[1].start :]
-    alpha = alpha[: y.stop - y.start, : x.stop - x.start, np.newaxis]
+    soft = ndimage.gaussian_filter(inside.astype(np.float32), rng.uniform(0.4, 1.0))
     image, segmentations = image.copy(), segmentations.copy()
     behind = image[here].astype(np.float32)
-    image[here] = np.rint(behind + alpha * (other[y, x].astype(np.float32) - behind))
+    before = other[part].astype(np.float32)
+    image[here] = np.rint(behind + soft[part][..., np.newaxis] * (before - behind))
     first, turn_of = segmentations.max() + 1, int(rng.integers(len(other_segmentations)))
     for number, labels in enumerate(segmentations):
-        pasted = other_segmentations[(number + turn_of) % len(other_segmentations), y, x]
+        pasted = other_segmentations[(number + turn_of) % len(other_segmentations)][part]
         numbered = np.where(pasted >= 0, pasted + first, pasted)
-        labels[here] = np.where(inside[y, x], numbered, labels[here])
+        labels[here] = np.where(inside[part], numbered, labels[here])
     return image, segmentations
 
 
