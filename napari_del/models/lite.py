@@ -9,6 +9,7 @@ plain convolution with bias. The decoder adds coarse to fine features down to a 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from itertools import pairwise
 from typing import ClassVar
 
@@ -30,6 +31,42 @@ _STAGES = (
 )
 # Stages whose output is the last at its stride, and the decoder's width there.
 _TAPS = ((0, 16, 48), (1, 24, 64), (2, 40, 96), (4, 112, 128), (6, 320, 128))
+
+# Bytes of the widest activations that are computed at a time on the CPU. They stay in the cache,
+# and the C library keeps their memory, whereas that of large arrays comes anew from the system
+# each time, page by page: whole layers take twice as long.
+_STRIP = 4 * 2**20
+
+
+def _by_rows(
+    compute: Callable[[int, int], Tensor], x: Tensor, height: int, row_size: int, halo: int
+) -> Tensor:
+    """What ``compute(0, height)`` gives, on the CPU some rows at a time.
+
+    Parameters
+    ----------
+    compute : callable
+        Gives output rows from one, which is even, up to another, as if there were no others.
+    x : Tensor
+        Of its input.
+    height : int
+        Number of output rows.
+    row_size : int
+        Values of the widest activations for one output row.
+    halo : int
+        Rows beyond, whose lack output rows would show.
+    """
+    halo += halo % 2
+    rows = max(4 * halo, _STRIP // (row_size * x.element_size()) // 2 * 2)
+    # Gradients need all activations, and a GPU has memory of its own.
+    if torch.is_grad_enabled() or x.device.type != "cpu" or rows >= height:
+        return compute(0, height)
+    parts = []
+    for start in range(0, height, rows):
+        first = max(0, start - halo)
+        part = compute(first, min(start + rows + halo, height))
+        parts.append(part[:, :, start - first : start - first + rows])
+    return torch.cat(parts, dim=2)
 
 
 class _SamePad(nn.Module):
@@ -62,9 +99,21 @@ class _Block(nn.Module):
         self.residual = stride == 1 and inputs == outputs
 
     def forward(self, x: Tensor) -> Tensor:
+        conv = self.depthwise.conv
+        stride = conv.stride[0]
+        y = _by_rows(
+            lambda a, b: self._branch(x[:, :, a * stride : b * stride]),
+            x,
+            x.shape[2] // stride,
+            stride * x.shape[3] * conv.in_channels,
+            conv.kernel_size[0] // 2,
+        )
+        return x + y if self.residual else y
+
+    def _branch(self, x: Tensor) -> Tensor:
         wide = x if self.expand is None else F.relu6(self.expand(x))
         y: Tensor = self.project(F.relu6(self.depthwise(wide)))
-        return x + y if self.residual else y
+        return y
 
 
 class DelLite(nn.Module):
@@ -119,7 +168,14 @@ class DelLite(nn.Module):
         boundary : Tensor of float, shape (B, 1, H / 2, W / 2)
             Logits of the probability that a region ends here.
         """
-        x = F.relu6(self.stem((x - 127.0) * (1 / 128.0)))
+        image, width = x, x.shape[3] // 2
+        x = _by_rows(
+            lambda a, b: self._first(image[:, :, 2 * a : 2 * b]),
+            image,
+            image.shape[2] // 2,
+            width * self.stem.conv.out_channels,
+            1,
+        )
         levels: list[Tensor] = []
         taps = {stage for stage, _, _ in _TAPS}
         for number, stage in enumerate(self.stages):
@@ -128,15 +184,32 @@ class DelLite(nn.Module):
                 levels.append(x)
         y = F.relu(self.laterals[-1](levels[-1]))
         y = y + F.relu(self.context(y))
-        for level in range(len(_TAPS) - 2, -1, -1):
+        for level in range(len(_TAPS) - 2, 0, -1):
             # Channels are reduced before the image grows, where that costs a quarter.
             y = F.interpolate(self.reduce[level](y), scale_factor=2.0, mode="nearest")
             y = F.relu(y + self.laterals[level](levels[level]))
-            if level > 0:
-                y = F.relu(self.smooth[level - 1](y))
-        y = F.relu(self.last(y + F.relu(self.last_depthwise(y))))
-        out = self.head(y)
+            y = F.relu(self.smooth[level - 1](y))
+        fine, coarse = levels[0], self.reduce[0](y)
+        out = _by_rows(
+            lambda a, b: self._last(fine[:, :, a:b], coarse[:, :, a // 2 : b // 2]),
+            fine,
+            fine.shape[2],
+            width * self.head.out_channels,
+            1,
+        )
         return out[:, : self.embedding_dim], out[:, self.embedding_dim :]
+
+    def _first(self, x: Tensor) -> Tensor:
+        """The image at a stride of 2."""
+        return F.relu6(self.stem((x - 127.0) * (1 / 128.0)))
+
+    def _last(self, fine: Tensor, coarse: Tensor) -> Tensor:
+        """The output, from features at a stride of 2 and the decoder's at a stride of 4."""
+        y = F.interpolate(coarse, scale_factor=2.0, mode="nearest")
+        y = F.relu(y + self.laterals[0](fine))
+        y = F.relu(self.last(y + F.relu(self.last_depthwise(y))))
+        out: Tensor = self.head(y)
+        return out
 
     def initialise(self, generator: torch.Generator) -> None:
         """Draw the decoder's weights (He et al., 2015); the encoder keeps its own."""

@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch.nn import functional
 
+from napari_del.models import lite
 from napari_del.models.lite import DelLite
 from tests.models.efficientnet import Unfolded, unfolded
 
@@ -66,6 +67,30 @@ def test_output_is_at_half_the_resolution(network, height, width):
     assert embedding.shape == (2, network.embedding_dim, height // 2, width // 2)
     assert boundary.shape == (2, 1, height // 2, width // 2)
     assert torch.isfinite(embedding).all() and torch.isfinite(boundary).all()
+
+
+@pytest.mark.parametrize("height", [32, 288])
+def test_strips_of_rows_give_what_whole_layers_give(network, monkeypatch, height):
+    # The smallest strips that there are, so that even small layers are cut many times.
+    monkeypatch.setattr(lite, "_STRIP", 1)
+    cut = 0
+    cat = torch.cat
+
+    def counted(parts, dim):
+        nonlocal cut
+        cut += len(parts) > 1
+        return cat(parts, dim=dim)
+
+    monkeypatch.setattr(torch, "cat", counted)
+    x = noise(1, 3, height, 64, seed=2)
+    with torch.no_grad():
+        strips = network(x)
+    # The first layer, the last and 16 blocks; only the three at a stride of 2 have 16 rows of 32.
+    assert cut == {32: 3, 288: 18}[height]
+    whole = network(x)  # gradients need all of a layer
+    assert whole[0].requires_grad
+    for one, other in zip(strips, whole, strict=True):
+        torch.testing.assert_close(one, other.detach(), rtol=1e-4, atol=1e-5)
 
 
 def test_images_of_a_batch_do_not_mix(network):
