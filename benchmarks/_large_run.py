@@ -20,6 +20,7 @@ import zarr
 
 from benchmarks._images import natural_image
 from napari_del import segment_large
+from napari_del._memory import trim
 from napari_del._threads import n_threads, torch_threads_restored, use_one_torch_thread
 from napari_del.models import MEAN_COLOR, find_model, load_network, resolve_device
 from napari_del.tiles.memory import predict_run
@@ -82,12 +83,16 @@ def bytes_by_part(store: Path) -> dict[str, dict[str, int]]:
 
 
 def run(image: Path, store: Path, args: argparse.Namespace) -> dict[str, Any]:
-    """What a whole run takes, kernels compiled and the network loaded."""
+    """What a whole run takes in a process that has segmented 4 megapixels before."""
+    side = 500 if args.quick else 2000
     with tempfile.TemporaryDirectory() as folder:
+        start = time.perf_counter()
         segment_large(
-            natural_image(600, 700), Path(folder) / "small", model=args.model, block=512,
-            device="cpu", workers=args.workers, scheduler=args.scheduler,
+            natural_image(side, side), Path(folder) / "first", model=args.model,
+            block=args.block, device="cpu", workers=args.workers, scheduler=args.scheduler,
         )  # fmt: skip
+        first = time.perf_counter() - start
+    trim()
     source = zarr.open_array(image, mode="r")
     stages = Stages()
     start = time.perf_counter()
@@ -108,6 +113,7 @@ def run(image: Path, store: Path, args: argparse.Namespace) -> dict[str, Any]:
         "workers": workers,
         "threads": n_threads(),
         "seconds": seconds,
+        "first_seconds": first,
         "stages": stages.rows,
         "gigabytes": max(row["gigabytes"] for row in stages.rows.values()),
         "predicted": {**need._asdict(), "peak": need.peak},
@@ -133,7 +139,7 @@ def forward(image: Path, args: argparse.Namespace) -> dict[str, Any]:
     """What the network alone takes for the same windows, whose pixels lie ready in memory.
 
     As many windows at a time as there are workers, each with one thread of PyTorch: as a run
-    does it.
+    does it. With `args.layers` each layer as a whole, as PyTorch computes a network by itself.
     """
     import torch
 
@@ -150,12 +156,13 @@ def forward(image: Path, args: argparse.Namespace) -> dict[str, Any]:
 
     def compute(x: torch.Tensor) -> None:
         use_one_torch_thread()
-        with torch.inference_mode():
+        # The network takes whole layers where gradients might be asked for. No weight here has one.
+        with torch.enable_grad() if args.layers else torch.inference_mode():
             network(x)
 
     workers = args.workers or n_threads()
     with torch_threads_restored(), ThreadPoolExecutor(workers) as executor:
-        list(executor.map(compute, inputs[:workers]))
+        list(executor.map(compute, inputs[: max(4, workers)]))
         start = time.perf_counter()
         list(executor.map(compute, inputs))
         seconds = time.perf_counter() - start
@@ -167,6 +174,8 @@ def main() -> None:
     parser.add_argument("image", type=Path)
     parser.add_argument("--model", required=True)
     parser.add_argument("--forward", action="store_true", help="the network alone")
+    parser.add_argument("--layers", action="store_true", help="and that layer by layer")
+    parser.add_argument("--quick", action="store_true", help="warm up with a small image")
     parser.add_argument("--store", type=Path)
     parser.add_argument("--block", type=int, default=2048)
     parser.add_argument("--scheduler", default="threads")

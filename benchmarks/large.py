@@ -24,6 +24,8 @@ from napari_del.models import MEAN_COLOR
 
 SIZES = (4, 25, 100, 200, 1000)
 MODELS = (MEAN_COLOR, "del-lite")
+# Whole runs, the network alone as a run computes it, and as PyTorch does, layer by layer.
+GROUPS = ("runs", "forwards", "layers")
 # Megapixels up to which a network's run takes minutes, not hours.
 MOST_OF_NETWORK = 200
 
@@ -33,25 +35,28 @@ def rounds_of(megapixels: float, model: str) -> int:
     return max(1, min(5, round((200 if model == MEAN_COLOR else 75) / megapixels)))
 
 
-def measure(image: Path, model: str, args: argparse.Namespace) -> tuple[Row, Row | None]:
-    """Figures of runs and, where there is a network, of the network alone.
+def measure(image: Path, model: str, args: argparse.Namespace) -> dict[str, Row]:
+    """Figures of runs and, where there is a network, of the network alone, by group.
 
     Rounds alternate, so that whatever else the machine does slows both alike.
     """
     command = module("_large_run", image, "--model", model, "--block", args.block)
     command += ["--scheduler", args.scheduler]
     command += ["--workers", str(args.workers)] if args.workers else []
-    runs, forwards = [], []
+    command += ["--quick"] if args.quick else []
+    rounds: dict[str, list[Row]] = {group: [] for group in GROUPS}
     for _ in range(1 if args.quick else rounds_of(image_megapixels(image), model)):
         with tempfile.TemporaryDirectory(dir=image.parent) as folder:
             taken = run_limited([*command, "--store", f"{folder}/store"])
         run: Row = json.loads(taken.output)
         # With processes, the peak of all of them together is what counts.
         run["gigabytes"] = max(run["gigabytes"], taken.gigabytes)
-        runs.append(run)
+        rounds["runs"].append(run)
         if model != MEAN_COLOR:
-            forwards.append(json.loads(run_limited([*command, "--forward"]).output))
-    return _median(runs), _median(forwards) if forwards else None
+            for group, how in (("forwards", []), ("layers", ["--layers"])):
+                taken = run_limited([*command, "--forward", *how])
+                rounds[group].append(json.loads(taken.output))
+    return {group: _median(rows) for group, rows in rounds.items() if rows}
 
 
 def _median(rounds: Sequence[Row]) -> Row:
@@ -80,7 +85,7 @@ def rate(row: Row) -> float:
     return float(row["shape"][0] * row["shape"][1] / 1e6 / row["seconds"])
 
 
-def row_of(name: str, run: Row, forward: Row | None) -> dict[str, str]:
+def row_of(name: str, run: Row, forward: Row | None, layers: Row | None) -> dict[str, str]:
     """What a run takes, for the table."""
     stages = ("statistics", "superpixels", "embedding", "nodes", "edges", "merge")
     megapixels = run["shape"][0] * run["shape"][1] / 1e6
@@ -97,12 +102,22 @@ def row_of(name: str, run: Row, forward: Row | None) -> dict[str, str]:
         "GB": f"{run['gigabytes']:.3g}",
         "predicted GB": f"{run['predicted']['peak'] / 1e9:.3g}",
         "MB / MPix stored": f"{size / 1e6 / megapixels:.3g}",
-        "network alone": "-" if forward is None else f"{forward['seconds']:.3g}",
-        "ratio": "-" if forward is None else f"{run['seconds'] / forward['seconds']:.3g}",
+        **_against("network alone", run, forward),
+        **_against("layer by layer", run, layers),
     }
 
 
-def requirements(runs: dict[str, Row], forwards: dict[str, Row]) -> Iterator[dict[str, str]]:
+def _against(name: str, run: Row, network: Row | None) -> dict[str, str]:
+    """Seconds of the network alone, and what the run takes relative to it."""
+    if network is None:
+        return {name: "-", f"run / {name}": "-"}
+    seconds = network["seconds"]
+    return {name: f"{seconds:.3g}", f"run / {name}": f"{run['seconds'] / seconds:.3g}"}
+
+
+def requirements(
+    runs: dict[str, Row], forwards: dict[str, Row], layers: dict[str, Row]
+) -> Iterator[dict[str, str]]:
     """What has to hold, of runs with the default block, scheduler and workers."""
     plain = {tuple(name.split(", ")): row for name, row in runs.items() if name.count(",") == 1}
     for model in dict.fromkeys(model for model, _ in plain):
@@ -131,12 +146,13 @@ def requirements(runs: dict[str, Row], forwards: dict[str, Row]) -> Iterator[dic
         if model == MEAN_COLOR:
             least = min(map(rate, sizes.values()))
             yield _required(f"{model}: speed", f"{least:.3g} MPix/s", "at least 5", least >= 5)
-    for name, forward in forwards.items():
-        if tuple(name.split(", ")) in plain:
-            ratio = runs[name]["seconds"] / forward["seconds"]
-            yield _required(
-                f"{name}: run over network alone", f"{ratio:.3g}", "at most 1.35", ratio <= 1.35
-            )
+    for against, networks in (("network alone", forwards), ("the same layer by layer", layers)):
+        for name, network in networks.items():
+            if tuple(name.split(", ")) in plain:
+                ratio = runs[name]["seconds"] / network["seconds"]
+                yield _required(
+                    f"{name}: run over {against}", f"{ratio:.3g}", "at most 1.35", ratio <= 1.35
+                )
 
 
 def _required(name: str, value: str, limit: str, holds: bool) -> dict[str, str]:
@@ -185,15 +201,14 @@ def main(argv: Sequence[str] | None = None) -> int:
                 name = name_of(model, megapixels, args)
                 if not kept.lacks("runs", name):
                     continue
-                run, forward = measure(large_image(folder, megapixels), model, args)
-                kept.add("runs", name, run)
-                if forward is not None:
-                    kept.add("forwards", name, forward)
+                measured = measure(large_image(folder, megapixels), model, args)
+                for group, row in measured.items():
+                    kept.add(group, name, row)
+                run = measured["runs"]
                 print(f"{name}: {rate(run):.3g} MPix/s, {run['gigabytes']:.3g} GB", flush=True)
-    runs = by_size(kept.groups.get("runs", {}))
-    forwards = by_size(kept.groups.get("forwards", {}))
-    print_table([row_of(name, run, forwards.get(name)) for name, run in runs.items()])
-    required = list(requirements(runs, forwards))
+    runs, forwards, layers = (by_size(kept.groups.get(group, {})) for group in GROUPS)
+    print_table([row_of(k, run, forwards.get(k), layers.get(k)) for k, run in runs.items()])
+    required = list(requirements(runs, forwards, layers))
     if required:
         print()
         print_table(required)

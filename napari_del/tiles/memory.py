@@ -14,6 +14,7 @@ from numpy.typing import DTypeLike
 from napari_del._threads import n_threads
 from napari_del.errors import ParameterError
 from napari_del.models import MEAN_COLOR, ModelInfo, find_model
+from napari_del.models.info import NETWORKS
 from napari_del.tiles.plan import Plan
 from napari_del.tiles.source import Source
 
@@ -25,8 +26,8 @@ _BASE, _BASE_TORCH = 240 * _MB, 500 * _MB
 # Of a block of superpixels, for each pixel with its halo: what does not grow with channels, and
 # what each channel adds beside its value in the image.
 _SUPERPIXEL_PIXEL, _SUPERPIXEL_CHANNEL = 40, 9
-# Of a window of a network, for each pixel that the network sees, and each of the image.
-_WINDOW_PIXEL, _WINDOW_READ = 440, 20
+# Of a window, for each pixel of the image, beside what its network takes.
+_WINDOW_READ = 20
 # Of tables and of merging, for each superpixel of a part, and of the whole image.
 _PART, _PART_ROW = 2**18, 500
 _ROW = 24
@@ -87,8 +88,9 @@ def predict_run(
     per_pixel = _SUPERPIXEL_PIXEL + n_channels * (_SUPERPIXEL_CHANNEL + 2 * value) + float_bytes
     task = sides[0] * sides[1] * per_pixel
     if plan.has_network:
+        assert info.architecture is not None  # as of every model with windows
         window = [min(plan.core + 2 * plan.margin, length + plan.stride) for length in plan.shape]
-        seen = _WINDOW_PIXEL * plan.scale**2
+        seen = NETWORKS[info.architecture].window_bytes * plan.scale**2
         task = max(task, round(window[0] * window[1] * (seen + _WINDOW_READ)))
     rows = plan.grid.n_cells
     # Merging is done here whatever the workers, on all threads.

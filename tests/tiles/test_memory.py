@@ -1,0 +1,66 @@
+"""Runs take no more memory than was predicted, and not so much less that a limit is of no use."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from napari_del.models.vgg16 import DelVgg16
+
+# The run of two workers, and its peak as the kernel counts it from the call of segment_large on.
+RUN = """
+import json, resource, sys
+import numpy as np
+from napari_del import segment_large
+from napari_del.models import find_model, load_network, resolve_device
+from napari_del.tiles.memory import predict_run
+from napari_del.tiles.plan import Plan
+
+model, scale, height, width, store = json.loads(sys.argv[1])
+image = np.random.default_rng(0).integers(0, 256, (height, width, 3), np.uint8)
+info = find_model(model)
+network = load_network(info, resolve_device("cpu"), scale)
+names = "core", "margin", "stride", "output_stride"
+geometry = {name: getattr(network, name) for name in names}
+plan = Plan((height, width), 8, 512, scale=scale, **geometry)
+with open("/proc/self/clear_refs", "w") as file:
+    file.write("5")
+segment_large(image, store, model=model, scale=scale, block=512, workers=2, device="cpu")
+peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+print(json.dumps([peak, predict_run(plan, 3, image.dtype, info, 2).peak, len(plan.window_keys)]))
+"""
+
+
+def weights_of(model: str, folder: Path) -> str:
+    if model == "del-lite":
+        return model
+    network = DelVgg16(generator=torch.Generator().manual_seed(0))
+    path = folder / "drawn.safetensors"
+    save_file(network.state_dict(), path, {"architecture": model})
+    return str(path)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(
+    not Path("/proc/self/clear_refs").exists(), reason="the kernel counts no peak of its own"
+)
+@pytest.mark.parametrize(
+    ("model", "scale", "height", "width"),
+    [("del-lite", 1, 2100, 1100), ("del-lite", 2, 1060, 600), ("del-vgg16", 1, 640, 300)],
+)
+def test_a_run_takes_at_most_what_was_predicted(model, scale, height, width, tmp_path):
+    asked = json.dumps(
+        [weights_of(model, tmp_path), scale, height, width, str(tmp_path / "store.zarr")]
+    )
+    found = subprocess.run(
+        [sys.executable, "-c", RUN, asked], capture_output=True, text=True, check=True
+    )
+    peak, predicted, windows = json.loads(found.stdout)
+    assert windows >= 4  # so that two are computed at a time
+    assert 0.6 * predicted < peak <= predicted
