@@ -65,13 +65,19 @@ def measure(config: TrainingConfig, name: str, args: argparse.Namespace) -> Row:
 def rows(kept: Kept, figures: Path) -> list[dict[str, str]]:
     """One row for each set and measure: without the set, and the classical methods."""
     classics = json.loads(figures.read_text())["sets"] if figures.exists() else {}
+    measured = kept.groups.get("without", {})
+    # Sets that were measured at other times may have other linkages and scales.
+    columns = dict.fromkeys(
+        f"del-lite, {key}" for row in measured.values() for key in row["methods"]
+    )
     table = []
-    for name, row in kept.groups.get("without", {}).items():
+    for name, row in measured.items():
         others = classics.get(name, {}).get("methods", {})
         methods = {f"del-lite, {key}": value for key, value in row["methods"].items()}
         methods |= {key: others[key] for key in CLASSICS if key in others}
         for measure in ("best_iou", "covering"):
-            cells = {key: f"{best(value, measure)[0]:.3f}" for key, value in methods.items()}
+            cells = dict.fromkeys(columns, "-")
+            cells |= {key: f"{best(value, measure)[0]:.3f}" for key, value in methods.items()}
             table.append({"set left out": name, "measure": measure, **cells})
     return table
 

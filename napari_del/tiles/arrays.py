@@ -83,15 +83,17 @@ def new_array(
     put(store, f"{path}/zarr.json", _metadata(shape, dtype.str, chunks))
 
 
-def write_arrays(store: Store, arrays: Mapping[str, NDArray[Any]]) -> None:
-    """Write the arrays of a table by their paths, all at once, with their metadata."""
+def write_arrays(
+    store: Store, arrays: Mapping[str, NDArray[Any]], groups: Mapping[str, bytes]
+) -> None:
+    """Write the arrays of a table by their paths, and the metadata of groups, all at once."""
 
     async def write(path: str, values: NDArray[Any], metadata: bytes) -> None:
         await set_bytes(store, f"{path}/zarr.json", metadata)
         if values.size:
             await _array(store, path, metadata).setitem(..., values)
 
-    tasks = []
+    tasks = [set_bytes(store, f"{path}/zarr.json", text) for path, text in groups.items()]
     for path, values in arrays.items():
         chunks = row_chunks(values.shape, values.dtype)
         tasks.append(write(path, values, _metadata(values.shape, values.dtype.str, chunks)))

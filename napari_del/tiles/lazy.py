@@ -159,7 +159,7 @@ class _Labels(_Chunked):
 
 class _Embeddings(_Chunked):
     def __init__(self, tables: StoredTables) -> None:
-        width = tables.store.read_rows("nodes", tables.bands[0], "embeddings", 0, 0).shape[1]
+        width = tables.store.marker("nodes", tables.bands[0]).arrays["embeddings"].shape[1]
         super().__init__((tables.n, width), np.float32)
         self._tables = tables
 
@@ -171,6 +171,6 @@ class _Embeddings(_Chunked):
         band = bisect_right(starts, rows.start) - 1
         first = starts[band]
         part = self._tables.store.read_rows(
-            "nodes", self._tables.bands[band], "embeddings", rows.start - first, rows.stop - first
+            "nodes", self._tables.bands[band], ["embeddings"], rows.start - first, rows.stop - first
         )
-        return part[:: rows.step, columns]
+        return part["embeddings"][:: rows.step, columns]

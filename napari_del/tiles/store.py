@@ -258,9 +258,11 @@ class TileStore:
         folder = f"tables/{stage}/{key}"
         with self._writing():
             remove_file(self._store, marker_key(stage, key))
-            for path in ("tables", f"tables/{stage}", folder):
-                put(self._store, f"{path}/zarr.json", group_metadata({}))
-            write_arrays(self._store, {f"{folder}/{name}": of for name, of in arrays.items()})
+            write_arrays(
+                self._store,
+                {f"{folder}/{name}": of for name, of in arrays.items()},
+                dict.fromkeys(("tables", f"tables/{stage}", folder), group_metadata({})),
+            )
         records = {
             name: ArrayRecord(values.shape, values.dtype, sha256([values]))
             for name, values in arrays.items()
@@ -286,16 +288,17 @@ class TileStore:
         wanted = list(marker.arrays) if names is None else names
         return self._read(stage, key, marker, wanted, slice(None))
 
-    def read_rows(self, stage: str, key: str, name: str, start: int, stop: int) -> NDArray[Any]:
-        """Rows from `start` to ``stop - 1`` of an array of a table; only their chunks are read.
+    def read_rows(
+        self, stage: str, key: str, names: Sequence[str], start: int, stop: int
+    ) -> dict[str, NDArray[Any]]:
+        """Rows from `start` to ``stop - 1`` of arrays of a table; only their chunks are read.
 
         Raises
         ------
         StoreError
             As for `read_table`.
         """
-        rows = slice(start, stop)
-        return self._read(stage, key, self.marker(stage, key), [name], rows)[name]
+        return self._read(stage, key, self.marker(stage, key), names, slice(start, stop))
 
     def row_counts(self, stage: str, name: str, keys: Sequence[str]) -> list[int]:
         """Number of rows that an array has in the table of each key.

@@ -146,12 +146,12 @@ class StoredTables:
     @cached_property
     def has_boundary(self) -> bool:
         """Whether there is a boundary along edges."""
-        return "boundary_sums" in self.store.read_table("edges", self.bands[-1])
+        return "boundary_sums" in self.store.marker("edges", self.bands[-1]).arrays
 
     @cached_property
     def has_colors(self) -> bool:
         """Whether there are colours of superpixels."""
-        return "colors" in self.store.read_table("nodes", self.bands[-1])
+        return "colors" in self.store.marker("nodes", self.bands[-1]).arrays
 
     def _column(self, stage: str, name: str, starts: list[int]) -> NDArray[Any]:
         """One column of the tables of all bands."""

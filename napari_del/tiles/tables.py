@@ -7,6 +7,9 @@ images in memory.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from typing import Any
+
 import numpy as np
 from numba import njit
 from numpy.typing import NDArray
@@ -70,13 +73,11 @@ def nodes(job: Job, key: str) -> None:
     with_colors = job.info.has_boundary
     names = ["sizes", "sums", *["squares"] * with_colors]
     found = {name: _Sums() for name in names}
-    for block in plan.blocks_in(band):
-        ids, columns = _part(job, "superpixels", block, band, names)
+    for ids, columns in _parts(job, "superpixels", plan.blocks_in(band), band, names):
         for name in names:
             found[name].add(ids, columns[name])
     embedded = _Sums()
-    for window in plan.windows_in(band):
-        ids, columns = _part(job, "embedding", window, band, ["sums"])
+    for ids, columns in _parts(job, "embedding", plan.windows_in(band), band, ["sums"]):
         embedded.add(ids, columns["sums"])
     ids, size = found["sizes"].total(np.empty(0, np.int64))
     colors = np.empty((0, job.source.n_channels), np.int64)
@@ -93,15 +94,15 @@ def nodes(job: Job, key: str) -> None:
     store.write_table("nodes", key, table)
 
 
-def _part(
-    job: Job, stage: str, key: str, band: Band, names: list[str]
-) -> tuple[NDArray[np.int64], dict[str, NDArray[np.int64]]]:
-    """Ids of a band in one of the tables, and their rows of some columns there."""
-    table = job.store.read_table(stage, key, ["ids", *names])
-    start, stop = np.searchsorted(table["ids"], [band.first, band.stop]).tolist()
-    # Copies, so that the tables that these are slices of need not be kept.
-    part = {name: column[start:stop].copy() for name, column in table.items()}
-    return part.pop("ids"), part
+def _parts(
+    job: Job, stage: str, keys: list[str], band: Band, names: list[str]
+) -> Iterator[tuple[NDArray[np.int64], dict[str, NDArray[Any]]]]:
+    """Ids of a band in each of some tables, and their rows of some columns there."""
+    for key in keys:
+        ids = job.store.read_table(stage, key, ["ids"])["ids"]
+        start, stop = np.searchsorted(ids, [band.first, band.stop]).tolist()
+        if start < stop:
+            yield ids[start:stop].copy(), job.store.read_rows(stage, key, names, start, stop)
 
 
 @once
@@ -109,11 +110,9 @@ def edges(job: Job, key: str) -> None:
     """Write the edges of a band: those whose first superpixel is one of its rows."""
     plan, store = job.plan, job.store
     band = plan.band_of(key)
-    parts = [_edges(job, "superpixels", block, band, "lengths") for block in plan.blocks_in(band)]
-    borders = [
-        _edges(job, "embedding", window, band, "boundary_sums")
-        for window in (plan.windows_in(band) if job.info.has_boundary else [])
-    ]
+    parts = list(_edges(job, "superpixels", plan.blocks_in(band), band, "lengths"))
+    windows = plan.windows_in(band) if job.info.has_boundary else []
+    borders = list(_edges(job, "embedding", windows, band, "boundary_sums"))
     rows = _Rows(job, int(key), parts)
     lengths, boundary = _Sums(), _Sums()
     for pairs, values in parts:
@@ -136,12 +135,16 @@ def edges(job: Job, key: str) -> None:
 
 
 def _edges(
-    job: Job, stage: str, key: str, band: Band, name: str
-) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Edges of a band in one of the tables, shape (k, 2), and the values of a column there."""
-    table = job.store.read_table(stage, key, ["edges", name])
-    start, stop = np.searchsorted(table["edges"][:, 0], [band.first, band.stop]).tolist()
-    return table["edges"][start:stop].copy(), table[name][start:stop].copy()
+    job: Job, stage: str, keys: list[str], band: Band, name: str
+) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
+    """Edges of a band in each of some tables, shape (k, 2), and values of a column there."""
+    for key in keys:
+        pairs = job.store.read_table(stage, key, ["edges"])["edges"]
+        start, stop = np.searchsorted(pairs[:, 0], [band.first, band.stop]).tolist()
+        if start < stop:
+            values = job.store.read_rows(stage, key, [name], start, stop)[name]
+            # A copy, so that all others need not be kept.
+            yield pairs[start:stop].copy(), values
 
 
 class _Rows:
@@ -201,10 +204,10 @@ class _Rows:
             first += count
             if own.size:
                 start = int(own[0])
-                table = self._job.store.read_rows(
-                    "nodes", str(key), "embeddings", start, int(own[-1]) + 1
+                rows = self._job.store.read_rows(
+                    "nodes", str(key), ["embeddings"], start, int(own[-1]) + 1
                 )
-                found.append(table[own - start])
+                found.append(rows["embeddings"][own - start])
         return np.concatenate(found[1:] or found)
 
 

@@ -85,7 +85,7 @@ def test_what_was_written_is_read(store):
         for name, values in table(key).items():
             np.testing.assert_array_equal(found[name], values, strict=True)
     assert list(opened.read_table("superpixels", "0_0", ["sums"])) == ["sums"]
-    rows = opened.read_rows("superpixels", "1_1", "sums", 4, 9)
+    rows = opened.read_rows("superpixels", "1_1", ["ids", "sums"], 4, 9)["sums"]
     np.testing.assert_array_equal(rows, table("1_1")["sums"][4:9])
     assert opened.row_counts("superpixels", "ids", ["1_2", "0_0"]) == [22, 10]
     assert opened.verify() == []
@@ -120,10 +120,10 @@ def test_rows_are_read_without_the_chunks_of_other_rows(store):
     assert len(chunks) == 3
     chunks[0].unlink()
     chunks[2].write_bytes(b"damaged")
-    found = store.read_rows("nodes", "0", "ids", 2**16, 2**17)
+    found = store.read_rows("nodes", "0", ["ids"], 2**16, 2**17)["ids"]
     np.testing.assert_array_equal(found, values[2**16 : 2**17])
     with pytest.raises(StoreError):
-        store.read_rows("nodes", "0", "ids", 2**16 - 1, 2**17)
+        store.read_rows("nodes", "0", ["ids"], 2**16 - 1, 2**17)
     assert [stage for stage, _, _ in store.verify()] == ["nodes"]
 
 
@@ -133,7 +133,7 @@ def test_table_without_marker_does_not_exist(store):
     assert "1_0" not in store.done("superpixels")
     for read in (
         lambda: store.read_table("superpixels", "1_0"),
-        lambda: store.read_rows("superpixels", "1_0", "ids", 0, 1),
+        lambda: store.read_rows("superpixels", "1_0", ["ids"], 0, 1),
         lambda: store.row_counts("superpixels", "ids", ["0_0", "1_0"]),
     ):
         with pytest.raises(StoreError, match=r"no table superpixels 1_0 yet; resume"):
@@ -184,7 +184,7 @@ def test_damage_to_a_table_is_found_and_repaired(store, damage, name, file):
         store.read_table("superpixels", "1_1")
     assert "\n" not in str(error.value)
     with pytest.raises(StoreError, match=expected):
-        store.read_rows("superpixels", "1_1", name, 0, 30)
+        store.read_rows("superpixels", "1_1", [name], 0, 30)
     assert len(store.read_table("superpixels", "0_1")["ids"]) == 11
     store.forget("superpixels", "1_1")
     write_block(store, "1_1")
