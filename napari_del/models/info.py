@@ -157,7 +157,7 @@ NETWORKS = {
         "DelLite",
         "del-lite.safetensors",
         "29077d89a10b90d8c1b8d92fded4a46a00966fe8a0575f3d1ff181c720cbe2ec",
-        300,
+        330,
     ),
     "del-vgg16": Registered(
         "the paper's network on VGG16: convert the authors' weights, see docs/caffe.md",
