@@ -90,6 +90,7 @@ def run(image: Path, store: Path, args: argparse.Namespace) -> dict[str, Any]:
         segment_large(
             natural_image(side, side), Path(folder) / "first", model=args.model,
             block=args.block, device="cpu", workers=args.workers, scheduler=args.scheduler,
+            precision=args.precision,
         )  # fmt: skip
         first = time.perf_counter() - start
     trim()
@@ -98,7 +99,8 @@ def run(image: Path, store: Path, args: argparse.Namespace) -> dict[str, Any]:
     start = time.perf_counter()
     segmentation = segment_large(
         source, store, model=args.model, block=args.block, device="cpu",
-        workers=args.workers, scheduler=args.scheduler, progress=stages,
+        workers=args.workers, scheduler=args.scheduler, precision=args.precision,
+        progress=stages,
     )  # fmt: skip
     seconds = time.perf_counter() - start
     stages.end()
@@ -145,7 +147,7 @@ def forward(image: Path, args: argparse.Namespace) -> dict[str, Any]:
 
     source = zarr.open_array(image, mode="r")
     plan = _plan(source, args)
-    network = load_network(find_model(args.model), resolve_device("cpu"))
+    network = load_network(find_model(args.model), resolve_device("cpu"), precision=args.precision)
     inputs = []
     for key in plan.window_keys:
         extent = plan.window_of(key).extent
@@ -180,6 +182,7 @@ def main() -> None:
     parser.add_argument("--block", type=int, default=2048)
     parser.add_argument("--scheduler", default="threads")
     parser.add_argument("--workers", type=int)
+    parser.add_argument("--precision", default="float32")
     args = parser.parse_args()
     taken = forward(args.image, args) if args.forward else run(args.image, args.store, args)
     print(json.dumps(taken))

@@ -20,7 +20,7 @@ from benchmarks._kept import Kept, Row
 from benchmarks._large_image import large_image
 from benchmarks._output import print_table
 from benchmarks._process import module, run_limited
-from napari_del.models import MEAN_COLOR
+from napari_del.models import MEAN_COLOR, PRECISIONS
 
 SIZES = (4, 25, 100, 200, 1000)
 MODELS = (MEAN_COLOR, "del-lite")
@@ -42,6 +42,7 @@ def measure(image: Path, model: str, args: argparse.Namespace) -> dict[str, Row]
     """
     command = module("_large_run", image, "--model", model, "--block", args.block)
     command += ["--scheduler", args.scheduler]
+    command += ["--precision", args.precision if model != MEAN_COLOR else "float32"]
     command += ["--workers", str(args.workers)] if args.workers else []
     command += ["--quick"] if args.quick else []
     rounds: dict[str, list[Row]] = {group: [] for group in GROUPS}
@@ -75,6 +76,8 @@ def name_of(model: str, megapixels: float, args: argparse.Namespace) -> str:
     name = f"{model}, {megapixels:g} MP"
     if args.block != 2048:
         name += f", block {args.block}"
+    if model != MEAN_COLOR and args.precision != "float32":
+        name += f", {args.precision}"
     if args.scheduler != "threads":
         name += f", {args.scheduler}"
     return name + (f", {args.workers} workers" if args.workers else "")
@@ -185,6 +188,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--block", type=int, default=2048)
     parser.add_argument("--scheduler", choices=("threads", "processes"), default="threads")
     parser.add_argument("--workers", type=int)
+    parser.add_argument("--precision", choices=PRECISIONS, default="float32", help="of networks")
     parser.add_argument("--folder", type=Path, help="for images, which are kept there, and stores")
     parser.add_argument("--quick", action="store_true", help="small images, once each")
     parser.add_argument("--json", type=Path, metavar="FILE", help="read and added to")

@@ -8,7 +8,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from napari_del._cli_progress import Reporter
-from napari_del._cli_segment import LINKAGES, add_scale_option
+from napari_del._cli_segment import LINKAGES, add_precision_option, add_scale_option
 from napari_del.errors import ParameterError
 
 if TYPE_CHECKING:
@@ -57,6 +57,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         "--step", type=int, default=8, metavar="S", help="superpixel step in pixels (default: 8)"
     )
     add_scale_option(parser)
+    add_precision_option(parser)
     parser.add_argument(
         "--compactness",
         type=float,
@@ -116,6 +117,7 @@ def run(arguments: argparse.Namespace) -> None:
             scale=arguments.scale,
             compactness=arguments.compactness,
             device=arguments.device,
+            precision=arguments.precision,
             only_held_out=arguments.held_out,
             limit=arguments.limit,
             tolerance=arguments.tolerance,
@@ -129,6 +131,7 @@ def run(arguments: argparse.Namespace) -> None:
             heading += f", {evaluation.n_objects} objects"
         heading += f"; model {arguments.model}, linkage {linkage}, step {arguments.step}"
         heading += f", scale {arguments.scale:g}" if arguments.scale != 1 else ""
+        heading += f", {arguments.precision}" if arguments.precision != "float32" else ""
         sys.stdout.write(f"\n{heading}\n{_table(evaluation.rows())}")
     if arguments.json is not None:
         _write(arguments, evaluations)
@@ -157,6 +160,7 @@ def _write(arguments: argparse.Namespace, evaluations: dict[str, Evaluation]) ->
         "step": arguments.step,
         "scale": arguments.scale,
         "compactness": arguments.compactness,
+        "precision": arguments.precision,
         "held_out": arguments.held_out,
         "tolerance": arguments.tolerance,
         "linkages": {linkage: value.to_json() for linkage, value in evaluations.items()},

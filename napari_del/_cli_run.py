@@ -73,7 +73,7 @@ def load_program(arguments: argparse.Namespace) -> None:
     """Import what takes long to import, and check what can be checked without the image."""
     import napari_del.overlay
     import napari_del.pipeline  # noqa: F401
-    from napari_del.models import check_scale, find_model, resolve_device
+    from napari_del.models import check_precision, check_scale, find_model, resolve_device
     from napari_del.superpixels.grid import check_step
 
     check_step(arguments.step)
@@ -82,7 +82,9 @@ def load_program(arguments: argparse.Namespace) -> None:
         raise ParameterError(
             f"compactness is {arguments.compactness}; expected a number above 0, at most 1000"
         )
-    check_scale(arguments.scale, find_model(arguments.model))
+    info = find_model(arguments.model)
+    check_scale(arguments.scale, info)
+    check_precision(arguments.precision, info)
     if arguments.device not in ("auto", "cpu"):  # which are always there
         resolve_device(arguments.device)
 
@@ -123,6 +125,7 @@ def compute(
         channels=arguments.channels,
         mask=mask,
         device=arguments.device,
+        precision=arguments.precision,
         progress=reporter,
     )
     with reporter.stage("merge"):

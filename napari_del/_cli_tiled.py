@@ -161,6 +161,7 @@ def compute_tiled(
             mask=Both(*masks) if len(masks) == 2 else masks[0] if masks else None,
             nodata=image.nodata,
             device=arguments.device,
+            precision=arguments.precision,
             block=BLOCK if arguments.block is None else arguments.block,
             scheduler=arguments.scheduler or "threads",
             workers=arguments.workers,

@@ -122,6 +122,13 @@ def test_scale_reaches_the_network(run, two_tone: np.ndarray) -> None:
     assert result.parameters["scale"] == 2.0
 
 
+def test_precision_reaches_the_network(run, two_tone: np.ndarray) -> None:
+    options = ("--precision", "bfloat16", "--device", "cpu", "--save-segmentation", "result.zarr")
+    run("segment", "image.tif", "labels.tif", *options)
+    result = napari_del.segment(two_tone, precision="bfloat16", device="cpu")
+    np.testing.assert_array_equal(napari_del.load("result.zarr").boundary, result.boundary)
+
+
 def test_overlay_and_saved_segmentation(run, two_tone: np.ndarray) -> None:
     run(
         *("segment", "image.tif", "labels.tif", "--threshold", "0.2", "--overlay", "overlay.png"),

@@ -121,12 +121,13 @@ def test_options_reach_the_run(run, folder: Path, scene: np.ndarray) -> None:
     assert TileStore.open("kept").manifest["parameters"]["channels"] == [2, 0]
 
 
-def test_scale_reaches_the_network(run, fail, folder: Path, scene: np.ndarray) -> None:
-    options = ("--scale", "0.5", "--block", "160", "--device", "cpu")
+def test_scale_and_precision_reach_the_network(run, fail, folder: Path, scene: np.ndarray) -> None:
+    options = ("--scale", "0.5", "--precision", "bfloat16", "--block", "160", "--device", "cpu")
     run("segment", "scene.tif", "labels.tif", *options)
-    expected = napari_del.segment(scene, scale=0.5, device="cpu").labels()
+    expected = napari_del.segment(scene, scale=0.5, precision="bfloat16", device="cpu").labels()
     np.testing.assert_array_equal(tifffile.imread("labels.tif"), expected)
-    assert re.search(r"scale +0.5\n", run("info", "labels.del.zarr"))
+    said = run("info", "labels.del.zarr")
+    assert re.search(r"scale +0.5\n", said) and re.search(r"precision +bfloat16\n", said)
     other = ("segment", "scene.tif", "labels.tif", "--overwrite", "--block", "160")
     assert re.search("of another run.*scale: 0.5 in the store, 1.0 asked for", fail(*other))
 

@@ -24,7 +24,7 @@ from napari_del.evaluation.datasets import (
 )
 from napari_del.evaluation.scores import ImageScores, ImageTruth
 from napari_del.evaluation.summary import Evaluation, summarise
-from napari_del.models import check_scale, find_model, load_merge_function
+from napari_del.models import check_precision, check_scale, find_model, load_merge_function
 from napari_del.pipeline import segment
 from napari_del.segmentation import Segmentation
 from napari_del.superpixels.grid import check_step
@@ -150,6 +150,7 @@ def evaluate_model(
     scale: float = 1.0,
     compactness: float = 10.0,
     device: str = "auto",
+    precision: str = "float32",
     only_held_out: bool = False,
     limit: int | None = None,
     tolerance: float = TOLERANCE,
@@ -168,7 +169,7 @@ def evaluate_model(
     thresholds : int or sequence of float
         Thresholds, the same for all linkages; or how many to choose by `thresholds_for` from
         up to 20 of the images, evenly spaced.
-    step, scale, compactness, device
+    step, scale, compactness, device, precision
         As for `napari_del.segment`.
     only_held_out : bool
         Score the images that training leaves out, see `held_out`.
@@ -191,6 +192,7 @@ def evaluate_model(
     check_step(step)
     info = find_model(model)
     check_scale(scale, info)
+    check_precision(precision, info)
     if linkages is None:
         linkages = ["average" if load_merge_function(info) is None else "learned"]
     for linkage in linkages:
@@ -210,6 +212,7 @@ def evaluate_model(
             scale=scale,
             compactness=compactness,
             device=device,
+            precision=precision,
         )
 
     sample: dict[str, Segmentation] = {}

@@ -14,11 +14,13 @@ if TYPE_CHECKING:
 __all__ = [
     "MEAN_COLOR",
     "NETWORKS",
+    "PRECISIONS",
     "SCALES",
     "THRESHOLDS",
     "ModelInfo",
     "Network",
     "Registered",
+    "check_precision",
     "check_scale",
 ]
 
@@ -29,6 +31,9 @@ THRESHOLDS = {"learned": 0.5, "average": 0.5, "del": 0.5, "egb": 0.5}
 
 SCALES = (0.25, 0.5, 1.0, 2.0)
 """Scales at which a network can look at an image: pixels it sees for one of the image."""
+
+PRECISIONS = ("float32", "bfloat16")
+"""Numbers that a network can compute in."""
 
 
 class Network(Protocol):
@@ -117,6 +122,15 @@ def check_scale(scale: float, info: ModelInfo) -> float:
             f"scale is {scale!r}; expected {', '.join(f'{one:g}' for one in known)}{why}"
         )
     return float(scale)
+
+
+def check_precision(precision: str, info: ModelInfo) -> str:
+    """Return `precision`, or raise `ParameterError` if a model cannot compute in it."""
+    known = PRECISIONS if info.architecture is not None else PRECISIONS[:1]
+    if precision not in known:
+        why = "" if len(known) > 1 else f", because {info.name} has no network"
+        raise ParameterError(f"precision is {precision!r}; expected {' or '.join(known)}{why}")
+    return precision
 
 
 @dataclass(frozen=True)

@@ -233,7 +233,9 @@ def load_merge_function(info: ModelInfo) -> MergeFunction | None:
     return _load_merge_function(info.path, info.path.stat().st_mtime_ns)
 
 
-def load_network(info: ModelInfo, device: torch.device, scale: float = 1.0) -> Network:
+def load_network(
+    info: ModelInfo, device: torch.device, scale: float = 1.0, precision: str = "float32"
+) -> Network:
     """Load a model's network onto a device; loaded again only if the file has changed.
 
     Parameters
@@ -244,11 +246,13 @@ def load_network(info: ModelInfo, device: torch.device, scale: float = 1.0) -> N
         Where to compute.
     scale : float
         At which it is to look at images, one of `SCALES`.
+    precision : str
+        Numbers that it computes in, one of `PRECISIONS`.
 
     Returns
     -------
     Network
-        In evaluation mode, 32-bit.
+        In evaluation mode, with 32-bit weights and outputs.
 
     Raises
     ------
@@ -264,6 +268,10 @@ def load_network(info: ModelInfo, device: torch.device, scale: float = 1.0) -> N
     what = "the package" if info.kind == "built-in" else "the model"
     advice = f"install {what} again"
     network = _load(info.path, modified, info.architecture, info.sha256, advice, str(device))
+    if precision != "float32":
+        from napari_del.models.precision import Bfloat16Network  # needs PyTorch
+
+        network = Bfloat16Network(network).eval()
     if scale == 1:
         return network
     from napari_del.models.rescaled import RescaledNetwork  # needs PyTorch

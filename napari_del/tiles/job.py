@@ -41,6 +41,8 @@ class Job:
         Of superpixels.
     device : str or None
         Where to compute; None for the CPU without PyTorch.
+    precision : str
+        What the network computes in.
     limits : ndarray of float64, shape (2, C), or None
         Range of values that is stretched; None for images that are taken as they are.
     """
@@ -51,6 +53,7 @@ class Job:
     info: ModelInfo
     compactness: float
     device: str | None
+    precision: str = "float32"
     limits: NDArray[np.float64] | None = None
 
     def read(self, area: Area) -> tuple[NDArray[np.generic], NDArray[np.bool_] | None, int]:
@@ -63,7 +66,7 @@ class Job:
 
         assert self.device is not None  # as it is for every model with a network
         device = resolve_device(self.device)
-        return load_network(self.info, device, self.plan.scale), device
+        return load_network(self.info, device, self.plan.scale, self.precision), device
 
 
 def once(task: Callable[[Job, str], None]) -> Callable[[Job, str], None]:

@@ -18,6 +18,7 @@ from napari_del.errors import ImageError, StoreError
 from napari_del.models import (
     MEAN_COLOR,
     ModelInfo,
+    check_precision,
     check_scale,
     find_model,
     load_merge_function,
@@ -68,6 +69,7 @@ def segment_large(
     mask: ArrayLike | None = None,
     nodata: float | None = None,
     device: str | torch.device = "auto",
+    precision: str = "float32",
     block: int = DEFAULT_BLOCK,
     scheduler: str | Client = "threads",
     workers: int | None = None,
@@ -89,7 +91,7 @@ def segment_large(
     store : str or path
         Folder that is made, or an fsspec URL. What it holds is needed as long as the
         segmentation is.
-    model, step, scale, compactness, channels, device
+    model, step, scale, compactness, channels, device, precision
         As for `segment`.
     mask : array_like of bool, shape (Y, X), optional
         True where a pixel is segmented; read by blocks as well.
@@ -154,6 +156,7 @@ def segment_large(
     compactness = check_compactness(compactness)
     info = find_model(model)
     scale = check_scale(scale, info)
+    precision = check_precision(precision, info)
     image = Source(source, channels=channels, mask=mask, nodata=nodata)
     where = _device(info, device)
     plan = Plan(image.shape, step, block, **_windows(info, where, scale))
@@ -167,6 +170,7 @@ def segment_large(
             "scale": scale,
             "compactness": compactness,
             "channels": None if channels is None else [int(c) for c in channels],
+            "precision": precision,
         }
         manifest = _manifest(image, plan, info, where, parameters, nodata)
         job = Job(
@@ -176,6 +180,7 @@ def segment_large(
             info,
             compactness,
             where,
+            precision,
         )
         with torch_threads_restored() if plan.has_network else nullcontext():
             _run(job, executor, tell)

@@ -40,6 +40,7 @@ class Parameters:
     scale: float
     channels: tuple[int, ...] | None
     device: str
+    precision: str = "float32"
 
 
 @dataclass(frozen=True)
@@ -157,6 +158,7 @@ class Job:
             channels=p.channels,
             mask=mask,
             device=p.device,
+            precision=p.precision,
             progress=self._progress,
         )
         self._progress("merge", 0, 2)

@@ -152,6 +152,18 @@ def test_other_scales(scale, tmp_path):
     assert digests(load(path)) == whole
 
 
+@pytest.mark.usefixtures("several_bands", "small_windows")
+def test_bfloat16(tmp_path):
+    image, nodata = scene("nodata", SMALL)
+    whole = digests(in_memory(image, nodata, model="del-lite", precision="bfloat16"))
+    exact = expected("nodata", SMALL, "del-lite", 256)
+    assert whole["superpixels"] == exact["superpixels"] and whole["graph"] != exact["graph"]
+    for block in (256, 347):
+        path = tmp_path / str(block)
+        options = {"nodata": nodata, "precision": "bfloat16", "workers": 2}
+        assert digests(segment_large(image, path, block=block, **options)) == whole
+
+
 def test_masks_across_blocks(several_bands, tmp_path):
     image, _ = scene("noise", SMALL)
     mask = np.random.default_rng(3).random(SMALL) < 0.55

@@ -50,14 +50,20 @@ def test_parameters_reach_the_run(open_widget: Open, run: Run, patches: np.ndarr
     assert (layer.data[:, 64:] == 0).all()
 
 
-def test_scale_is_for_networks_alone(open_widget: Open, run: Run, patches: np.ndarray) -> None:
+def test_scale_and_precision_are_for_networks_alone(
+    open_widget: Open, run: Run, patches: np.ndarray
+) -> None:
     _, widget = open_widget(patches)
     parameters = widget.parameters
     parameters.scale.setCurrentText("2 ×")
+    parameters.precision.setCurrentText("bfloat16")
     assert not parameters.scale.isEnabled() and parameters.parameters().scale == 1.0
+    assert not parameters.precision.isEnabled()
+    assert parameters.parameters().precision == "float32"
     parameters.model.setCurrentText("del-lite")
     layer = run(widget)
-    expected = napari_del.segment(patches, scale=2.0).labels(sequential=False)
+    expected = napari_del.segment(patches, scale=2.0, precision="bfloat16")
+    expected = expected.labels(sequential=False)
     np.testing.assert_array_equal(layer.data, expected)
 
 
