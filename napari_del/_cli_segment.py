@@ -157,7 +157,7 @@ def add_precision_option(parser: argparse.ArgumentParser) -> None:
         "--precision",
         choices=("float32", "bfloat16"),
         default="float32",
-        help="what the network computes in: bfloat16 takes about half the time on GPUs and "
+        help="what the network computes in: with bfloat16 it takes about half its time on "
         "processors that have it, and some regions differ (default: float32)",
     )
 

@@ -74,9 +74,9 @@ def segment(
     device : str or torch.device
         "auto" for the GPU if there is one, "cpu", "cuda" or "cuda:N".
     precision : str
-        What the network computes in. "bfloat16" takes about half the time on GPUs and
-        processors that have it, and gives other last bits, so that some regions differ; where
-        it is lacking it takes longer. "float32" is the precision of all published figures.
+        What the network computes in. With "bfloat16" it takes about half its time on
+        processors that have it, and longer on others; about as good regions differ in places.
+        The figures of models are of "float32".
     progress : callable, optional
         Called as ``progress(stage, done, total)`` with the stages "normalise", "superpixels",
         "embedding" and "graph" in turn, first with `done` 0, last with `done` equal to

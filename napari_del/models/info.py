@@ -170,7 +170,7 @@ NETWORKS = {
         "napari_del.models.lite",
         "DelLite",
         "del-lite.safetensors",
-        "29077d89a10b90d8c1b8d92fded4a46a00966fe8a0575f3d1ff181c720cbe2ec",
+        "169033a154d7152a51fcc814c975cd01a7136af4fc3c925c40cc3241856ff909",
         330,
     ),
     "del-vgg16": Registered(

@@ -1,7 +1,7 @@
 """A network whose convolutions are computed in bfloat16.
 
 A bfloat16 has the range of a 32-bit number and 8 bits of precision. Processors and GPUs with
-instructions for it compute convolutions several times as fast, from half the memory; others
+instructions for it compute convolutions about twice as fast, from half the memory; others
 imitate them, and are slower than in 32 bits.
 """
 

@@ -78,12 +78,17 @@ class NetworkConfig:
     average_after : str
         A model or file, as for `initial`: the trained weights are averaged with these. The mean
         of the weights before and after a training is mostly better than either.
+    imagenet_share : float
+        Share of the encoder's weights of ImageNet in the mean with the trained ones, 0 to 1, taken
+        at the end. They have not seen the training images, and some of them lets the network
+        rely less on what it knows of these by heart (Wortsman et al., as above).
     """
 
     model: str = "del-lite"
     initial: str = "imagenet"
     average_with: str = ""
     average_after: str = ""
+    imagenet_share: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -167,6 +172,7 @@ class TrainingConfig:
                 "initial": Path(self.network.initial).name,
                 "average_with": Path(self.network.average_with).name,
                 "average_after": Path(self.network.average_after).name,
+                "imagenet_share": self.network.imagenet_share,
             },
             "data": data,
             "synthetic": self.synthetic,
@@ -363,6 +369,7 @@ _KEYS: dict[str, tuple[Callable[[Any], Any], str]] = {
     "initial": (_text, "'imagenet', the name of a model or a .safetensors file"),
     "average_with": (_text, "the name of a model or a .safetensors file"),
     "average_after": (_text, "the name of a model or a .safetensors file"),
+    "imagenet_share": (_number(0, 1), "a number from 0 to 1"),
     "every": (_whole(1), "a whole number of at least 1"),
     "images": (_whole(1), "a whole number of at least 1"),
     "synthetic": (_number(0, math.inf), "a number of at least 0"),

