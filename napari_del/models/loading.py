@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable
 from functools import lru_cache
 from importlib import import_module
 from pathlib import Path
@@ -162,11 +161,8 @@ def build_network(data: bytes, path: Path, architecture: str) -> torch.nn.Module
     except SafetensorError as error:
         raise WeightsError(f"weights file {path} is damaged ({error}): get it again") from error
     registered = NETWORKS[architecture]
-    build = cast(
-        "Callable[[], torch.nn.Module]",
-        getattr(import_module(registered.module), registered.network),
-    )
-    network = build()
+    kind = getattr(import_module(registered.module), registered.network)
+    network = cast("torch.nn.Module", kind.for_tensors(state))
     expected = {name: tuple(t.shape) for name, t in network.state_dict().items()}
     found = {name: tuple(t.shape) for name, t in state.items()}
     if expected != found:

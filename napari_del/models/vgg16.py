@@ -7,6 +7,7 @@ computes. See `napari_del.models.caffe` for the conversion.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import ClassVar, NamedTuple
 
 import torch
@@ -251,6 +252,11 @@ class DelVgg16(nn.Module):
             elif layer.name != "conv5_3":
                 x = functional.max_pool2d(x, 2, stride=2, ceil_mode=True)
         return joined
+
+    @classmethod
+    def for_tensors(cls, tensors: Mapping[str, Tensor]) -> DelVgg16:
+        """A network for a state dict, which is not loaded; there is one kind."""
+        return cls()
 
     def forward(self, x: Tensor) -> tuple[Tensor, None]:
         """Embed every pixel.

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from napari_del.errors import ParameterError, ReadError
+from napari_del.models.lite import ENCODERS
 from napari_del.training.settings import TrainingSettings
 
 __all__ = ["DataConfig", "NetworkConfig", "TrainingConfig", "ValidationConfig", "load_config"]
@@ -70,6 +71,8 @@ class NetworkConfig:
     initial : str
         "imagenet" for an encoder trained on ImageNet and a new decoder, the name of a model,
         or a ``.safetensors`` file, relative to the configuration.
+    encoder : str
+        One of `ENCODERS`, for "imagenet"; a model or file has its own.
     average_with : str
         A second model or file, as for `initial`: training starts with the mean of both weights.
         Of networks that come from one another, one trained on natural images and one on all
@@ -86,6 +89,7 @@ class NetworkConfig:
 
     model: str = "del-lite"
     initial: str = "imagenet"
+    encoder: str = ""
     average_with: str = ""
     average_after: str = ""
     imagenet_share: float = 0.0
@@ -170,6 +174,7 @@ class TrainingConfig:
             "network": {
                 "model": self.network.model,
                 "initial": Path(self.network.initial).name,
+                "encoder": self.network.encoder,
                 "average_with": Path(self.network.average_with).name,
                 "average_after": Path(self.network.average_after).name,
                 "imagenet_share": self.network.imagenet_share,
@@ -323,6 +328,12 @@ def _text(value: object) -> str:
     return value
 
 
+def _encoder(value: object) -> str:
+    if value not in ENCODERS:
+        raise ValueError
+    return str(value)
+
+
 def _truth(value: object) -> bool:
     if not isinstance(value, bool):
         raise ValueError
@@ -367,6 +378,7 @@ _KEYS: dict[str, tuple[Callable[[Any], Any], str]] = {
     "limit": (_whole(1), "a whole number of at least 1"),
     "model": (_text, "the name of a network"),
     "initial": (_text, "'imagenet', the name of a model or a .safetensors file"),
+    "encoder": (_encoder, f"one of {', '.join(ENCODERS)}"),
     "average_with": (_text, "the name of a model or a .safetensors file"),
     "average_after": (_text, "the name of a model or a .safetensors file"),
     "imagenet_share": (_number(0, 1), "a number from 0 to 1"),

@@ -22,6 +22,7 @@ from napari_del.training.sheet import picture_sheet, write_sheet
 from napari_del.training.start import (
     average,
     average_encoder,
+    check_alike,
     imagenet_network,
     initial_network,
     load_images,
@@ -89,8 +90,10 @@ def run_training(
     after = config.network.average_after
     # Read now, so that they are there later.
     other = trainable_copy(after) if after else None
+    if other is not None:
+        check_alike(network, other)
     share = config.network.imagenet_share
-    pretrained = imagenet_network() if share > 0 else None
+    pretrained = imagenet_network(network.encoder) if share > 0 else None
     validation = config.validation
     seen = [] if validation is None else load_images(validation)
     mixture = load_mixture(config, log)

