@@ -9,6 +9,8 @@ between them, because none makes a mean smaller (reducibility): it is a merge of
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 from numba import njit
 from numpy.typing import NDArray
@@ -39,7 +41,7 @@ from napari_del.merging._region_graph import (
 )
 from napari_del.merging._union_find import wins
 
-__all__ = ["LONGEST", "border_too_long", "merge_means"]
+__all__ = ["LONGEST", "Waiting", "border_too_long", "merge_means", "wait"]
 
 LONGEST = 2**31 - 1
 """Longest border: with weights of 32 bits, sums of weight times length fit 63 bits, and means
@@ -56,19 +58,39 @@ def border_too_long() -> ParameterError:
     )
 
 
-def merge_means(
+class Waiting(NamedTuple):
+    """Edges of a graph that is to be merged, see `wait`.
+
+    Attributes
+    ----------
+    half : ndarray of int32, shape (2m, 2)
+        Nodes at the ends of each edge in column REGION.
+    lists : ndarray of int32, shape (n, 2)
+        Half edges of each node.
+    keys : ndarray of uint32, shape (m, 4)
+        Of the queue.
+    changed : ndarray of bool, shape (m,)
+        Edges whose mean is not the one in `keys`.
+    order : ndarray of int64, shape (m,)
+        Edges by mean, rounded down.
+    """
+
+    half: NDArray[np.int32]
+    lists: NDArray[np.int32]
+    keys: NDArray[np.uint32]
+    changed: NDArray[np.bool_]
+    order: NDArray[np.int64]
+
+
+def wait(
     edges: NDArray[np.int32],
     floors: NDArray[np.uint32],
     total: NDArray[np.int64],
     length: NDArray[np.int32],
     order: NDArray[np.int64],
-    row: NDArray[np.int32],
-    size: NDArray[np.int32],
-    blocked: NDArray[np.bool_],
-    parent: NDArray[np.int32],
-    height: NDArray[np.uint32],
-) -> tuple[NDArray[np.int32], NDArray[np.int32], int]:
-    """Merge the two regions with the smallest mean again and again, until all left are blocked.
+    n: int,
+) -> Waiting:
+    """What `merge_means` starts with; edges and floors are not needed any more then.
 
     Parameters
     ----------
@@ -77,11 +99,67 @@ def merge_means(
     floors : uint32 (m,)
         Means, rounded down.
     total : int64 (m,)
+        Sum of weight times length along each border.
+    length : int32 (m,)
+        Length of each border.
+    order : int64 (m,)
+        ``edge_order(floors)``. `merge_means` overwrites it.
+    n : int
+        Number of nodes.
+
+    Returns
+    -------
+    Waiting
+    """
+    m = total.size
+    # All large arrays are made by NumPy, which asks for large pages of memory where the system
+    # has them; memory is read all over the place, and finding a small page takes as long.
+    waiting = Waiting(
+        np.empty((2 * m, 2), np.int32),
+        np.empty((n, 2), np.int32),
+        np.empty((m, 4), np.uint32),
+        np.empty(m, np.bool_),
+        order,
+    )
+    hang_all(edges, waiting.half, waiting.lists)
+    set_keys(waiting.keys, floors)
+    _compare(floors, total, length, waiting.changed)
+    return waiting
+
+
+@njit(nogil=True, cache=True)
+def _compare(
+    floors: NDArray[np.uint32],
+    total: NDArray[np.int64],
+    length: NDArray[np.int32],
+    changed: NDArray[np.bool_],
+) -> None:
+    for e in range(total.size):
+        changed[e] = np.int64(floors[e]) * length[e] != total[e]
+
+
+def merge_means(
+    waiting: Waiting,
+    total: NDArray[np.int64],
+    length: NDArray[np.int32],
+    row: NDArray[np.int32],
+    size: NDArray[np.int32],
+    blocked: NDArray[np.bool_],
+    parent: NDArray[np.int32],
+    height: NDArray[np.uint32],
+) -> tuple[NDArray[np.int32], int]:
+    """Merge the two regions with the smallest mean again and again, until all left are blocked.
+
+    Parameters
+    ----------
+    waiting : Waiting
+        The graph. Its arrays are overwritten: ``half`` has, in column REGION, the nodes at the ends
+        of each edge as they are in the end, or GONE. Of two nodes that merged, the one with more
+        neighbours goes on.
+    total : int64 (m,)
         Sum of weight times length along each border; updated.
     length : int32 (m,)
         Length of each border; updated.
-    order : int64 (m,)
-        ``edge_order(floors)``.
     row, size : int32 (n,)
         Row in the whole graph that stands for each node, and its number of rows; updated.
     blocked : bool (n,)
@@ -91,9 +169,6 @@ def merge_means(
 
     Returns
     -------
-    half : int32 (2m, 2)
-        Nodes at the ends of each edge as they are in the end, or GONE, in column REGION. Of two
-        nodes that merged, the one with more neighbours goes on.
     smallest : int32 (m,)
         The smallest of the edges given that each edge is made of.
     steps : int
@@ -111,39 +186,36 @@ def merge_means(
     than both of those that it combines, so the old place is never too late, and an edge that
     changes many times in between is moved once. A mean that is no whole number at the start
     waits at the place of its floor, which is not too late either.
+
+    An edge goes to the heap when its place in the order has been passed, so the heap is never
+    longer than what has been passed of the order, and takes that place.
     """
     m = total.size
-    # All large arrays are made by NumPy, which asks for large pages of memory where the system
-    # has them; memory is read all over the place, and finding a small page takes as long.
-    half = np.empty((2 * m, 2), np.int32)
     smallest = np.arange(m, dtype=np.int32)
     steps = _merge(
-        edges,
-        floors,
         total,
         length,
-        order,
+        waiting.order,
         row,
         size,
         blocked,
         parent,
         height,
-        half,
-        np.empty((row.size, 2), np.int32),
+        waiting.half,
+        waiting.lists,
         np.empty(table_size(m), np.int32),
-        np.empty((m, 4), np.uint32),
+        waiting.keys,
+        waiting.changed,
         smallest,
-        np.empty(m, np.uint64),
+        waiting.order.view(np.uint64),
     )
     if steps == _TOO_LONG:
         raise border_too_long()
-    return half, smallest, steps
+    return smallest, steps
 
 
 @njit(nogil=True, cache=True)
 def _merge(
-    edges: NDArray[np.int32],
-    floors: NDArray[np.uint32],
     total: NDArray[np.int64],
     length: NDArray[np.int32],
     order: NDArray[np.int64],
@@ -156,17 +228,13 @@ def _merge(
     lists: NDArray[np.int32],
     slots: NDArray[np.int32],
     keys: NDArray[np.uint32],
+    changed: NDArray[np.bool_],
     smallest: NDArray[np.int32],
     heap: NDArray[np.uint64],
 ) -> int:
     m = total.size
-    hang_all(edges, half, lists)
     table = fill_table(half, slots, m)
     used = live = m
-    set_keys(keys, floors)
-    changed = np.empty(m, np.bool_)
-    for e in range(m):
-        changed[e] = np.int64(floors[e]) * length[e] != total[e]
     # A region is known by the node whose list it took over.
     waiting, position, steps = 0, 0, 0
 

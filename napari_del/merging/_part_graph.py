@@ -8,7 +8,7 @@ the hierarchy so far tells which regions they connect by now, on either side.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -77,7 +77,7 @@ class Graph(NamedTuple):
 
 
 def join(
-    graphs: Sequence[Graph],
+    graphs: list[Graph],
     borders: Sequence[Edges],
     parent: NDArray[np.int32],
     combine: Callable[[Edges], Edges],
@@ -86,8 +86,9 @@ def join(
 
     Parameters
     ----------
-    graphs : sequence of Graph
-        Without regions outside; at least one.
+    graphs : list of Graph
+        Without regions outside; at least one. They are taken out of the list, so that no more
+        than one of their columns is there twice at a time.
     borders : sequence of Edges
         Edges between the parts, and from them to other parts; their ends are rows.
     parent : int32 (rows,)
@@ -109,10 +110,13 @@ def join(
     rank = np.empty(n_inside, np.int32)
     rank[ascending] = np.arange(n_inside, dtype=np.int32)
     outside = inside[:0]
-    tables, first = [], 0
-    for graph in graphs:
-        tables.append(graph.edges._replace(ends=rank[graph.edges.ends + np.int32(first)]))
+    tables: list[list[NDArray[Any]]] = []
+    first = 0
+    while graphs:
+        graph = graphs.pop(0)
+        tables.append(list(graph.edges._replace(ends=rank[graph.edges.ends + np.int32(first)])))
         first += graph.rows.size
+        del graph
     if borders:
         crossing = Edges(*map(np.concatenate, zip(*borders, strict=True)))
         ends = roots(parent, crossing.ends.ravel())
@@ -121,15 +125,28 @@ def join(
         is_outside[~is_outside] = inside[node[~is_outside]] != ends[~is_outside]
         outside, index = np.unique(ends[is_outside], return_inverse=True)
         node[is_outside] = n_inside + index
-        tables.append(combine(crossing._replace(ends=node.astype(np.int32).reshape(-1, 2))))
-    edges = tables[0]
-    if len(tables) > 1:
-        edges = Edges(*map(np.concatenate, zip(*tables, strict=True)))
-    if np.any(edges.number[1:] < edges.number[:-1]):
-        edges = edges.take(np.argsort(edges.number, kind="stable"))
+        tables.append(list(combine(crossing._replace(ends=node.astype(np.int32).reshape(-1, 2)))))
+    edges = _ascending(tables)
     rows = np.concatenate([inside, outside])
     sizes = np.concatenate([sizes, np.zeros_like(outside)])
     return Graph(rows, sizes, n_inside, edges)
+
+
+def _ascending(tables: list[list[NDArray[Any]]]) -> Edges:
+    """Edges of some tables by their number; each column of the tables is taken out of them."""
+
+    def take() -> NDArray[Any]:
+        columns = [table.pop() for table in tables]
+        return columns[0] if len(columns) == 1 else np.concatenate(columns)
+
+    number = take()
+    if np.all(number[1:] >= number[:-1]):
+        length, total, ends = take(), take(), take()
+        return Edges(ends, total, length, number)
+    order = np.argsort(number, kind="stable")
+    number = number[order]
+    length, total, ends = (take()[order] for _ in range(3))
+    return Edges(ends, total, length, number)
 
 
 def combine_means(edges: Edges) -> Edges:

@@ -21,7 +21,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from napari_del.errors import ParameterError
 from napari_del.merging._edges import checked_graph, checked_lengths, checked_order
-from napari_del.merging._mean_merging import merge_means
+from napari_del.merging._mean_merging import merge_means, wait
 from napari_del.merging.fixed_point import ONE
 from napari_del.merging.hierarchy import Hierarchy
 
@@ -96,12 +96,12 @@ def _merge(
 ) -> int:
     """Fill `parent` and `height`; return the number of elementary steps."""
     n = parent.size
-    *_, steps = merge_means(
-        edges,
-        weights,
-        np.multiply(weights, lengths, dtype=np.int64),
+    total = np.multiply(weights, lengths, dtype=np.int64)
+    _, steps = merge_means(
+        # The order may be another linkage's too.
+        wait(edges, weights, total, lengths, order.copy(), n),
+        total,
         lengths.copy(),
-        order,
         np.arange(n, dtype=np.int32),
         np.ones(n, np.int32),
         np.zeros(n, np.bool_),

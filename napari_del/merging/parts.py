@@ -32,7 +32,7 @@ from napari_del._memory import trim
 from napari_del._threads import n_threads, parallel_for
 from napari_del.errors import ParameterError
 from napari_del.merging._edges import checked_graph, checked_lengths, edge_order
-from napari_del.merging._mean_merging import merge_means
+from napari_del.merging._mean_merging import merge_means, wait
 from napari_del.merging._part_graph import Edges, Graph, combine_means, join, remaining
 from napari_del.merging._region_graph import GONE, REGION
 from napari_del.merging._union_find import roots
@@ -72,10 +72,13 @@ class EdgePart(NamedTuple):
 
 
 class _Linkage(NamedTuple):
-    """What a linkage does with edges between the same two regions, and with a graph."""
+    """What a linkage does with edges between the same two regions, and with a graph.
+
+    The graph is taken out of its list, so that its arrays can go when they are needed no more.
+    """
 
     combine: Callable[[Edges], Edges]
-    merge: Callable[[Graph, NDArray[np.int32], NDArray[np.uint32]], Graph]
+    merge: Callable[[list[Graph], NDArray[np.int32], NDArray[np.uint32]], Graph]
 
 
 def average_in_parts(
@@ -161,24 +164,24 @@ def spanning_forest_in_parts(
     return _Merging(_Linkage(_as_they_are, _merge_edges), load_edges, starts, n, progress).run()
 
 
-def _merge_means(graph: Graph, parent: NDArray[np.int32], height: NDArray[np.uint32]) -> Graph:
+def _merge_means(only: list[Graph], parent: NDArray[np.int32], height: NDArray[np.uint32]) -> Graph:
+    graph = only.pop()
     edges, floors = graph.edges, graph.edges.floors
-    half, smallest, _ = merge_means(
-        edges.ends,
-        floors,
-        edges.total,
-        edges.length,
-        edge_order(floors),
-        graph.rows,
-        graph.sizes,
-        graph.outside,
-        parent,
-        height,
+    total, length = edges.total, edges.length
+    waiting = wait(edges.ends, floors, total, length, edge_order(floors), graph.rows.size)
+    # The most memory is taken now, and is less without these.
+    none = edges.ends[:0]
+    graph = graph._replace(edges=edges._replace(ends=none))
+    del edges, floors
+    smallest, _ = merge_means(
+        waiting, total, length, graph.rows, graph.sizes, graph.outside, parent, height
     )
+    half = waiting.half
+    del waiting
     left = half[::2, REGION] != GONE
     ends = half[:, REGION].reshape(-1, 2)[left]
-    number = edges.number[smallest[left]]
-    return remaining(graph, Edges(ends, edges.total[left], edges.length[left], number))
+    number = graph.edges.number[smallest[left]]
+    return remaining(graph, Edges(ends, total[left], length[left], number))
 
 
 def _as_they_are(edges: Edges) -> Edges:
@@ -186,7 +189,8 @@ def _as_they_are(edges: Edges) -> Edges:
     return edges
 
 
-def _merge_edges(graph: Graph, parent: NDArray[np.int32], height: NDArray[np.uint32]) -> Graph:
+def _merge_edges(only: list[Graph], parent: NDArray[np.int32], height: NDArray[np.uint32]) -> Graph:
+    graph = only.pop()
     weights = graph.edges.floors
     left = graph.edges.take(
         merge_edges(
@@ -293,13 +297,11 @@ class _Merging:
                 borders = list(self._borders_of(parts))
             if len(parts) > 1:
                 trim()  # what was put together may be large, and is when most memory is needed
-            graph = join(graphs, borders, self._parent, self._linkage.combine)
-            graphs.clear()
+            only = [join(graphs, borders, self._parent, self._linkage.combine)]
             del borders
             if len(parts) > 1:
                 trim()
-            left = self._linkage.merge(graph, self._parent, self._height)
-            del graph
+            left = self._linkage.merge(only, self._parent, self._height)
         with self._state:
             self._merged.append((parts, left))
             if len(parts) > 1:

@@ -142,21 +142,18 @@ def test_without_blocking_the_result_would_differ(linkage, monkeypatch):
     """A negative control: what lies outside has to be asked."""
     graph = superpixel_graph(24, 31, 8)
     starts = [0, 300, graph[3]]
-    kernel = "merge_means" if linkage == "average" else "merge_edges"
-    merge = getattr(parts, kernel)
+    join = parts.join
     assert same(in_parts(linkage, graph, starts), whole(linkage, graph))
 
-    def careless(edges, weights, *rest):
-        # The graph without what is outside, so that nothing is blocked.
-        *columns, order, rows, sizes, blocked, parent, height = rest
-        inside = ~blocked[edges].any(axis=1)
-        weights = np.where(inside, weights, ONE).astype(np.uint32)
-        if linkage == "average":
-            columns[0][~inside] = ONE * columns[1][~inside].astype(np.int64)
-        order = parts.edge_order(weights)
-        return merge(edges, weights, *columns, order, rows, sizes, blocked, parent, height)
+    def careless(*arguments):
+        # What is outside comes last, and so blocks nothing.
+        joined = join(*arguments)
+        edges = joined.edges
+        outside = joined.outside[edges.ends].any(axis=1)
+        edges.total[outside] = ONE * edges.length[outside].astype(np.int64)
+        return joined
 
-    monkeypatch.setattr(parts, kernel, careless)
+    monkeypatch.setattr(parts, "join", careless)
     assert not same(in_parts(linkage, graph, starts), whole(linkage, graph))
 
 

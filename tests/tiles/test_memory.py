@@ -63,4 +63,5 @@ def test_a_run_takes_at_most_what_was_predicted(model, scale, height, width, tmp
     )
     peak, predicted, windows = json.loads(found.stdout)
     assert windows >= 4  # so that two are computed at a time
-    assert 0.6 * predicted < peak <= predicted
+    # When the two are at their most is chance: the same run of del-lite takes 0.93 to 1.48 GB.
+    assert 0.5 * predicted < peak <= predicted
