@@ -47,7 +47,7 @@ Progress = Callable[[int, int], object]
 # Edges that are left of merged parts are put together when there are so many, and then twice as
 # many as the last time: often enough to bound memory, and seldom enough to cost little.
 _MANY = 2**20
-# Edges that are merged at a time, about 130 bytes each, for each thread: as many as a part has.
+# Edges that are merged at a time, about 110 bytes each, for each thread: as many as a part has.
 # What is put together may have more, and then waits until it is alone.
 _ROOM = 3 * 2**18
 
