@@ -146,11 +146,12 @@ class _Block(nn.Module):
             stride * x.shape[3] * conv.in_channels,
             conv.kernel_size[0] // 2,
         )
-        return x + y if self.residual else y
+        return y.add_(x) if self.residual else y
 
     def _branch(self, x: Tensor) -> Tensor:
-        wide = x if self.expand is None else F.relu6(self.expand(x))
-        y: Tensor = self.project(F.relu6(self.depthwise(wide)))
+        # In place wherever nothing else needs what was there, so that less goes through memory.
+        wide = x if self.expand is None else F.relu6(self.expand(x), inplace=True)
+        y: Tensor = self.project(F.relu6(self.depthwise(wide), inplace=True))
         return y
 
 
@@ -251,13 +252,13 @@ class DelLite(nn.Module):
             x = stage(x)
             if number in taps:
                 levels.append(x)
-        y = F.relu(self.laterals[-1](levels[-1]))
-        y = y + F.relu(self.context(y))
+        y = F.relu(self.laterals[-1](levels[-1]), inplace=True)
+        y = y + F.relu(self.context(y), inplace=True)
         for level in range(len(_TAPS) - 2, 0, -1):
             # Channels are reduced before the image grows, where that costs a quarter.
             y = F.interpolate(self.reduce[level](y), scale_factor=2.0, mode="nearest")
-            y = F.relu(y + self.laterals[level](levels[level]))
-            y = F.relu(self.smooth[level - 1](y))
+            y = F.relu(y.add_(self.laterals[level](levels[level])), inplace=True)
+            y = F.relu(self.smooth[level - 1](y), inplace=True)
         fine, coarse = levels[0], self.reduce[0](y)
         out = _by_rows(
             lambda a, b: self._last(fine[:, :, a:b], coarse[:, :, a // 2 : b // 2]),
@@ -270,13 +271,14 @@ class DelLite(nn.Module):
 
     def _first(self, x: Tensor) -> Tensor:
         """The image at a stride of 2."""
-        return F.relu6(self.stem((x - 127.0) * (1 / 128.0)))
+        return F.relu6(self.stem((x - 127.0) * (1 / 128.0)), inplace=True)
 
     def _last(self, fine: Tensor, coarse: Tensor) -> Tensor:
         """The output, from features at a stride of 2 and the decoder's at a stride of 4."""
         y = F.interpolate(coarse, scale_factor=2.0, mode="nearest")
-        y = F.relu(y + self.laterals[0](fine))
-        y = F.relu(self.last(y + F.relu(self.last_depthwise(y))))
+        y = F.relu(y.add_(self.laterals[0](fine)), inplace=True)
+        y = y + F.relu(self.last_depthwise(y), inplace=True)
+        y = F.relu(self.last(y), inplace=True)
         out: Tensor = self.head(y)
         return out
 
