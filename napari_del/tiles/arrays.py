@@ -16,7 +16,15 @@ from zarr.abc.store import Store
 from zarr.codecs import Crc32cCodec, ZstdCodec
 from zarr.storage import MemoryStore, StorePath
 
-from napari_del.tiles.backend import DamagedError, at_once, first_line, get_many, put, set_bytes
+from napari_del.tiles.backend import (
+    DamagedError,
+    at_once,
+    first_line,
+    get_bytes,
+    get_many,
+    put,
+    set_bytes,
+)
 
 if TYPE_CHECKING:
     from zarr.core.array_spec import ArrayConfigParams
@@ -180,14 +188,13 @@ def read_arrays(
         By path. Where an array could not be read it is what `read` or `find_array` would raise.
     """
 
-    async def load(path: str, metadata: bytes | None) -> NDArray[Any]:
+    async def load(path: str) -> NDArray[Any]:
+        metadata = await get_bytes(store, f"{path}/zarr.json")
         array = _known(store, path, metadata, *arrays[path])
         with _reading_chunks():
             return np.ascontiguousarray(await array.getitem((rows,)))
 
-    metadata = get_many(store, [f"{path}/zarr.json" for path in arrays])
-    found = at_once(load(*each) for each in zip(arrays, metadata, strict=True))
-    return dict(zip(arrays, found, strict=True))
+    return dict(zip(arrays, at_once(map(load, arrays)), strict=True))
 
 
 def row_parts(array: zarr.Array[Any], window: tuple[slice, slice] | None) -> Iterator[Any]:

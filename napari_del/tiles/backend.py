@@ -27,6 +27,7 @@ __all__ = [
     "at_once",
     "connect",
     "first_line",
+    "get_bytes",
     "get_many",
     "local_folder",
     "names_below",
@@ -130,6 +131,12 @@ def writing(url: str) -> Iterator[None]:
         raise StoreError(f"{url} cannot be written: {first_line(error)}") from error
 
 
+async def get_bytes(store: Store, key: str) -> bytes | None:
+    """The bytes of a key, None where there is none, as one of several tasks."""
+    found = await store.get(key, default_buffer_prototype())
+    return None if found is None else found.to_bytes()
+
+
 def get_many(store: Store, keys: Iterable[str]) -> list[bytes | None]:
     """The bytes of some keys, None where there is none."""
 
@@ -138,8 +145,7 @@ def get_many(store: Store, keys: Iterable[str]) -> list[bytes | None]:
 
         async def get(key: str) -> bytes | None:
             async with slots:
-                found = await store.get(key, default_buffer_prototype())
-            return None if found is None else found.to_bytes()
+                return await get_bytes(store, key)
 
         return await asyncio.gather(*map(get, keys))
 
