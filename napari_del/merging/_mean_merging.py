@@ -41,7 +41,7 @@ from napari_del.merging._region_graph import (
 )
 from napari_del.merging._union_find import wins
 
-__all__ = ["LONGEST", "Waiting", "border_too_long", "merge_means", "wait"]
+__all__ = ["LONGEST", "Prepared", "border_too_long", "merge_means", "prepare"]
 
 LONGEST = 2**31 - 1
 """Longest border: with weights of 32 bits, sums of weight times length fit 63 bits, and means
@@ -58,8 +58,8 @@ def border_too_long() -> ParameterError:
     )
 
 
-class Waiting(NamedTuple):
-    """Edges of a graph that is to be merged, see `wait`.
+class Prepared(NamedTuple):
+    """A graph that is ready to be merged, see `prepare`.
 
     Attributes
     ----------
@@ -82,14 +82,14 @@ class Waiting(NamedTuple):
     order: NDArray[np.int64]
 
 
-def wait(
+def prepare(
     edges: NDArray[np.int32],
     floors: NDArray[np.uint32],
     total: NDArray[np.int64],
     length: NDArray[np.int32],
     order: NDArray[np.int64],
     n: int,
-) -> Waiting:
+) -> Prepared:
     """What `merge_means` starts with; edges and floors are not needed any more then.
 
     Parameters
@@ -109,22 +109,22 @@ def wait(
 
     Returns
     -------
-    Waiting
+    Prepared
     """
     m = total.size
     # All large arrays are made by NumPy, which asks for large pages of memory where the system
     # has them; memory is read all over the place, and finding a small page takes as long.
-    waiting = Waiting(
+    prepared = Prepared(
         np.empty((2 * m, 2), np.int32),
         np.empty((n, 2), np.int32),
         np.empty((m, 4), np.uint32),
         np.empty(m, np.bool_),
         order,
     )
-    hang_all(edges, waiting.half, waiting.lists)
-    set_keys(waiting.keys, floors)
-    _compare(floors, total, length, waiting.changed)
-    return waiting
+    hang_all(edges, prepared.half, prepared.lists)
+    set_keys(prepared.keys, floors)
+    _compare(floors, total, length, prepared.changed)
+    return prepared
 
 
 @njit(nogil=True, cache=True)
@@ -139,7 +139,7 @@ def _compare(
 
 
 def merge_means(
-    waiting: Waiting,
+    prepared: Prepared,
     total: NDArray[np.int64],
     length: NDArray[np.int32],
     row: NDArray[np.int32],
@@ -152,7 +152,7 @@ def merge_means(
 
     Parameters
     ----------
-    waiting : Waiting
+    prepared : Prepared
         The graph. Its arrays are overwritten: ``half`` has, in column REGION, the nodes at the ends
         of each edge as they are in the end, or GONE. Of two nodes that merged, the one with more
         neighbours goes on.
@@ -195,19 +195,19 @@ def merge_means(
     steps = _merge(
         total,
         length,
-        waiting.order,
+        prepared.order,
         row,
         size,
         blocked,
         parent,
         height,
-        waiting.half,
-        waiting.lists,
+        prepared.half,
+        prepared.lists,
         np.empty(table_size(m), np.int32),
-        waiting.keys,
-        waiting.changed,
+        prepared.keys,
+        prepared.changed,
         smallest,
-        waiting.order.view(np.uint64),
+        prepared.order.view(np.uint64),
     )
     if steps == _TOO_LONG:
         raise border_too_long()

@@ -21,7 +21,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from napari_del.errors import ParameterError
 from napari_del.merging._edges import checked_graph, checked_lengths, checked_order
-from napari_del.merging._mean_merging import merge_means, wait
+from napari_del.merging._mean_merging import merge_means, prepare
 from napari_del.merging.fixed_point import ONE
 from napari_del.merging.hierarchy import Hierarchy
 
@@ -99,7 +99,7 @@ def _merge(
     total = np.multiply(weights, lengths, dtype=np.int64)
     _, steps = merge_means(
         # The order may be another linkage's too.
-        wait(edges, weights, total, lengths, order.copy(), n),
+        prepare(edges, weights, total, lengths, order.copy(), n),
         total,
         lengths.copy(),
         np.arange(n, dtype=np.int32),

@@ -32,7 +32,7 @@ from napari_del._memory import trim
 from napari_del._threads import n_threads, parallel_for
 from napari_del.errors import ParameterError
 from napari_del.merging._edges import checked_graph, checked_lengths, edge_order
-from napari_del.merging._mean_merging import merge_means, wait
+from napari_del.merging._mean_merging import merge_means, prepare
 from napari_del.merging._part_graph import Edges, Graph, combine_means, join, remaining
 from napari_del.merging._region_graph import GONE, REGION
 from napari_del.merging._union_find import roots
@@ -168,16 +168,16 @@ def _merge_means(only: list[Graph], parent: NDArray[np.int32], height: NDArray[n
     graph = only.pop()
     edges, floors = graph.edges, graph.edges.floors
     total, length = edges.total, edges.length
-    waiting = wait(edges.ends, floors, total, length, edge_order(floors), graph.rows.size)
+    prepared = prepare(edges.ends, floors, total, length, edge_order(floors), graph.rows.size)
     # The most memory is taken now, and is less without these.
     none = edges.ends[:0]
     graph = graph._replace(edges=edges._replace(ends=none))
     del edges, floors
     smallest, _ = merge_means(
-        waiting, total, length, graph.rows, graph.sizes, graph.outside, parent, height
+        prepared, total, length, graph.rows, graph.sizes, graph.outside, parent, height
     )
-    half = waiting.half
-    del waiting
+    half = prepared.half
+    del prepared
     left = half[::2, REGION] != GONE
     ends = half[:, REGION].reshape(-1, 2)[left]
     number = graph.edges.number[smallest[left]]
