@@ -118,24 +118,12 @@ def prepare(
         np.empty((2 * m, 2), np.int32),
         np.empty((n, 2), np.int32),
         np.empty((m, 4), np.uint32),
-        np.empty(m, np.bool_),
+        np.multiply(floors, length, dtype=np.int64) != total,
         order,
     )
     hang_all(edges, prepared.half, prepared.lists)
     set_keys(prepared.keys, floors)
-    _compare(floors, total, length, prepared.changed)
     return prepared
-
-
-@njit(nogil=True, cache=True)
-def _compare(
-    floors: NDArray[np.uint32],
-    total: NDArray[np.int64],
-    length: NDArray[np.int32],
-    changed: NDArray[np.bool_],
-) -> None:
-    for e in range(total.size):
-        changed[e] = np.int64(floors[e]) * length[e] != total[e]
 
 
 def merge_means(
