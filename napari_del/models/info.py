@@ -171,7 +171,7 @@ NETWORKS = {
         "DelLite",
         "del-lite.safetensors",
         "169033a154d7152a51fcc814c975cd01a7136af4fc3c925c40cc3241856ff909",
-        350,
+        330,
     ),
     "del-vgg16": Registered(
         "the paper's network on VGG16: convert the authors' weights, see docs/caffe.md",

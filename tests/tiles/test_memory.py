@@ -15,7 +15,7 @@ from napari_del.models.vgg16 import DelVgg16
 
 # The run of two workers, and its peak as the kernel counts it from the call of segment_large on.
 RUN = """
-import json, resource, sys
+import json, re, sys
 import numpy as np
 from napari_del import segment_large
 from napari_del.models import find_model, load_network, resolve_device
@@ -32,7 +32,8 @@ plan = Plan((height, width), 8, 512, scale=scale, **geometry)
 with open("/proc/self/clear_refs", "w") as file:
     file.write("5")
 segment_large(image, store, model=model, scale=scale, block=512, workers=2, device="cpu")
-peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+# Not that of getrusage, which begins with the memory of the process that this one was started by.
+peak = 1024 * int(re.search(r"VmHWM:\\s+(\\d+) kB", open("/proc/self/status").read())[1])
 print(json.dumps([peak, predict_run(plan, 3, image.dtype, info, 2).peak, len(plan.window_keys)]))
 """
 
@@ -63,5 +64,4 @@ def test_a_run_takes_at_most_what_was_predicted(model, scale, height, width, tmp
     )
     peak, predicted, windows = json.loads(found.stdout)
     assert windows >= 4  # so that two are computed at a time
-    # When the two are at their most is chance: the same run of del-lite takes 0.93 to 1.48 GB.
-    assert 0.5 * predicted < peak <= predicted
+    assert 0.6 * predicted < peak <= predicted
