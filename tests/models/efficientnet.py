@@ -6,43 +6,20 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-# Kernel, stride, expansion, channels and repeats of each stage, from the published configurations:
-# the channels of Lite1 are those of Lite0, its repeats those of Lite2.
+# Kernel, stride and expansion of each stage, and its channels and repeats in each encoder, from the
+# published configurations.
+KINDS = [(3, 1, 1), (3, 2, 6), (5, 2, 6), (3, 2, 6), (5, 1, 6), (5, 2, 6), (3, 1, 6)]
 STAGES = {
-    "lite0": [
-        (3, 1, 1, 16, 1),
-        (3, 2, 6, 24, 2),
-        (5, 2, 6, 40, 2),
-        (3, 2, 6, 80, 3),
-        (5, 1, 6, 112, 3),
-        (5, 2, 6, 192, 4),
-        (3, 1, 6, 320, 1),
-    ],
-    "lite1": [
-        (3, 1, 1, 16, 1),
-        (3, 2, 6, 24, 3),
-        (5, 2, 6, 40, 3),
-        (3, 2, 6, 80, 4),
-        (5, 1, 6, 112, 4),
-        (5, 2, 6, 192, 5),
-        (3, 1, 6, 320, 1),
-    ],
-    "lite2": [
-        (3, 1, 1, 16, 1),
-        (3, 2, 6, 24, 3),
-        (5, 2, 6, 48, 3),
-        (3, 2, 6, 88, 4),
-        (5, 1, 6, 120, 4),
-        (5, 2, 6, 208, 5),
-        (3, 1, 6, 352, 1),
-    ],
+    "lite0": [(16, 1), (24, 2), (40, 2), (80, 3), (112, 3), (192, 4), (320, 1)],
+    "lite1": [(16, 1), (24, 3), (40, 3), (80, 4), (112, 4), (192, 5), (320, 1)],
+    "lite2": [(16, 1), (24, 3), (48, 3), (88, 4), (120, 4), (208, 5), (352, 1)],
 }
 
 
 def blocks_of(encoder):
     """Kernel, stride, expansion, input and output channels of each block."""
     found, inputs = [], 32
-    for kernel, stride, expand, outputs, repeats in STAGES[encoder]:
+    for (kernel, stride, expand), (outputs, repeats) in zip(KINDS, STAGES[encoder], strict=True):
         found += [(kernel, stride, expand, inputs, outputs)]
         found += [(kernel, 1, expand, outputs, outputs)] * (repeats - 1)
         inputs = outputs
