@@ -10,7 +10,8 @@ __all__ = ["add_parser"]
 EPILOG = """\
 examples:
   napari-del train examples/training/natural.toml
-  napari-del train mine.toml --output mine.safetensors --device cuda
+  napari-del train examples/training/natural.toml --processes 2
+  napari-del train mine.toml --output mine.safetensors --device cuda --processes 16
   napari-del segment cells.tif labels.tif --model mine.safetensors
 
 A checkpoint lies beside the weights. A training that was cut off goes on from it with the same
@@ -39,6 +40,13 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         "--device", default="auto", metavar="D", help="auto (default), cpu, cuda or cuda:0"
     )
     parser.add_argument(
+        "--processes",
+        type=int,
+        default=1,
+        metavar="N",
+        help="processes that learn from the images of a step at the same time (default: 1)",
+    )
+    parser.add_argument(
         "--overwrite", action="store_true", help="replace weights of another training"
     )
     parser.set_defaults(run=run)
@@ -58,6 +66,7 @@ def run(arguments: argparse.Namespace) -> None:
         output=arguments.output,
         steps=arguments.steps,
         device=arguments.device,
+        processes=arguments.processes,
         overwrite=arguments.overwrite,
         log=log,
     )

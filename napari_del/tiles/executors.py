@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
-import os
 import pickle
-import signal
-import threading
 import time
 from abc import ABC, abstractmethod
 from collections import Counter, deque
@@ -20,9 +17,9 @@ from concurrent.futures import (
     wait,
 )
 from contextlib import contextmanager
-from multiprocessing.connection import wait as wait_for_handles
 from typing import TYPE_CHECKING, Any
 
+from napari_del._processes import begin_worker
 from napari_del._threads import n_threads, thread_budget
 from napari_del.errors import ParameterError, SchedulerError
 
@@ -255,18 +252,8 @@ _process: dict[str, Any] = {}
 
 
 def _begin_process(pickled: bytes, budget: int) -> None:
-    # Ctrl-C reaches all processes of a terminal; the one that began the run decides.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    begin_worker()
     _process.update(pickled=pickled, budget=budget)
-
-
-def _end_with_parent() -> None:
-    """End this process with the one that started it, which may be killed without a word."""
-    parent = multiprocessing.parent_process()
-    assert parent is not None
-    wait_for_handles([parent.sentinel])
-    os._exit(1)
 
 
 def _call_in_process(function: Task, key: str, place: str) -> None:

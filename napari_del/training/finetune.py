@@ -23,6 +23,7 @@ from napari_del.models import find_model, load_merge_function, resolve_device
 from napari_del.models.loading import MERGE_PREFIX
 from napari_del.normalise import normalise
 from napari_del.training.augment import crop, recolour, turn
+from napari_del.training.gradients import reach_of
 from napari_del.training.losses import ClassShares
 from napari_del.training.merge_adaptation import adapt_merge_function, replay_pictures
 from napari_del.training.merge_function import merge_sample, superpixel_tables
@@ -31,7 +32,7 @@ from napari_del.training.replay import Replay, replay_images
 from napari_del.training.samples import distant_pairs, make_sample
 from napari_del.training.settings import TrainingSettings
 from napari_del.training.start import trainable_copy
-from napari_del.training.trainer import Trainer, reach_of
+from napari_del.training.trainer import Trainer
 from napari_del.training.weights import export_weights
 
 if TYPE_CHECKING:

@@ -30,7 +30,7 @@ from napari_del.training.start import (
     trainable_copy,
 )
 from napari_del.training.thresholds import choose_default_thresholds, set_default_thresholds
-from napari_del.training.train import checkpoint_of, train
+from napari_del.training.train import check_processes, checkpoint_of, train
 from napari_del.training.weights import export_weights
 
 __all__ = ["run_training"]
@@ -42,6 +42,7 @@ def run_training(
     output: str | PathLike[str] | None = None,
     steps: int | None = None,
     device: str | torch.device = "auto",
+    processes: int = 1,
     overwrite: bool = False,
     log: Callable[[str], None] = print,
 ) -> Path:
@@ -58,6 +59,8 @@ def run_training(
         Number of steps in place of that of the configuration.
     device : str or torch.device
         "auto" for the GPU if there is one, "cpu", "cuda" or "cuda:N".
+    processes : int
+        Processes that learn from the images of a step at the same time, see `train`.
     overwrite : bool
         Replace weights that exist and are not of this training.
     log : callable
@@ -74,6 +77,7 @@ def run_training(
         A subclass that names what is wrong with the configuration, the data, a checkpoint or
         the output; see `train`.
     """
+    check_processes(processes)
     if steps is not None:
         config = replace(config, training=replace(config.training, steps=steps))
     given = output if output is not None else config.output
@@ -108,6 +112,7 @@ def run_training(
         settings=settings,
         device=where,
         recipe=config.recipe(),
+        processes=processes,
         log=log,
         look=look,
         look_every=settings.steps if validation is None else validation.every,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Mapping
+from contextlib import closing
 from dataclasses import asdict
 from os import PathLike
 from pathlib import Path
@@ -14,16 +15,17 @@ import numpy as np
 import torch
 
 from napari_del._threads import limit_torch
-from napari_del.errors import NapariDelError
+from napari_del.errors import NapariDelError, ParameterError
 from napari_del.io.outputs import check_output
 from napari_del.models import resolve_device
 from napari_del.models.lite import DelLite
 from napari_del.training.checkpoint import read_checkpoint, write_checkpoint
+from napari_del.training.gradients import Source
 from napari_del.training.settings import TrainingSettings
-from napari_del.training.trainer import Source, Trainer
+from napari_del.training.trainer import Trainer
 from napari_del.training.weights import export_weights
 
-__all__ = ["TrainingSettings", "checkpoint_of", "export_weights", "train"]
+__all__ = ["TrainingSettings", "check_processes", "checkpoint_of", "export_weights", "train"]
 
 _LOG_EVERY = 20
 
@@ -42,6 +44,7 @@ def train(
     device: str | torch.device = "cpu",
     recipe: Mapping[str, Any] | None = None,
     metadata: Mapping[str, str] | None = None,
+    processes: int = 1,
     log: Callable[[str], None] = print,
     look: Callable[[DelLite, int], None] | None = None,
     look_every: int = 500,
@@ -68,6 +71,10 @@ def train(
         on from only where it is the same.
     metadata : mapping of str, optional
         Kept in the header of the weights file.
+    processes : int
+        Processes that learn from the images of a step at the same time. The weights do not depend
+        on it as long as each has one thread to compute with. A script that asks for more than 1
+        needs the usual ``if __name__ == "__main__":``.
     log : callable
         Takes one line of progress.
     look : callable, optional
@@ -84,9 +91,10 @@ def train(
     Raises
     ------
     NapariDelError
-        If the loss is not a number; the last checkpoint is kept.
+        If the loss is not a number, or a process ended; the last checkpoint is kept.
     ParameterError
-        If the checkpoint is of another network or of other settings.
+        If the checkpoint is of another network or of other settings, or `processes` is less than
+        1.
     ReadError
         If the checkpoint is damaged.
     OutputError
@@ -96,14 +104,15 @@ def train(
     recipe = recipe or {}
     destination = check_output(destination, (".safetensors",), overwrite=True)
     checkpoint = checkpoint_of(destination)
-    trainer = Trainer(network, source, settings, device=resolve_device(device))
+    check_processes(processes)
+    trainer = Trainer(network, source, settings, device=resolve_device(device), processes=processes)
     if checkpoint.exists():
         read_checkpoint(checkpoint, trainer, recipe)
         log(f"resumed at step {trainer.step}")
 
     began, first = time.perf_counter(), trainer.step
     recent: list[dict[str, float]] = []
-    with limit_torch():
+    with closing(trainer), limit_torch():
         while trainer.step < settings.steps:
             try:
                 recent += trainer.advance()
@@ -121,6 +130,12 @@ def train(
     header = {"training": json.dumps(asdict(settings)), **(metadata or {})}
     export_weights(network, destination, header)
     return network
+
+
+def check_processes(processes: int) -> None:
+    """Raise `ParameterError` if this is no number of processes."""
+    if type(processes) is not int or processes < 1:
+        raise ParameterError(f"processes is {processes!r}; expected a whole number of at least 1")
 
 
 def _what_is_left(checkpoint: Path) -> str:

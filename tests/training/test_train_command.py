@@ -51,6 +51,13 @@ def project(tmp_path):
     return tmp_path
 
 
+def test_the_number_of_processes_is_checked_before_anything_is_read(project, capsys):
+    for folder in ("images", "labels"):
+        (project / f"discs/{folder}/0.png").write_bytes(b"damaged")
+    assert cli.main(["train", str(project / "mine.toml"), "--processes", "0"]) != 0
+    assert "processes is 0; expected a whole number of at least 1" in capsys.readouterr().err
+
+
 def test_a_training_from_configuration_to_use(project, capsys):
     assert cli.main(["train", str(project / "mine.toml"), "--device", "cpu"]) == 0
     said = capsys.readouterr().out
