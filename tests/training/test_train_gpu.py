@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import closing
+
 import numpy as np
 import pytest
 import torch
@@ -58,6 +60,20 @@ def test_a_run_goes_on_from_its_checkpoint(mixture, tmp_path):
     train(mixture, new_network(), path, settings=SETTINGS, device="cuda", log=said.append)
     assert said == ["resumed at step 2"]
     assert {t.dtype for t in load_file(path).values()} == {torch.float16}
+
+
+def test_processes_share_one_gpu(mixture):
+    settings = TrainingSettings(steps=3, batch=2)
+    found = []
+    for processes in (1, 3):
+        device = torch.device("cuda")
+        trainer = Trainer(new_network(), mixture, settings, device=device, processes=processes)
+        with closing(trainer):
+            found.append([terms for _ in range(settings.steps) for terms in trainer.advance()])
+    for one, several in zip(*found, strict=True):
+        # Sums of a GPU are of no fixed order, and merged regions follow them.
+        for name in ("pairs", "boundary", "distant"):
+            assert several[name] == pytest.approx(one[name], rel=0.02)
 
 
 def test_fine_tuning(tmp_path):
