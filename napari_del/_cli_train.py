@@ -44,7 +44,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         type=int,
         default=1,
         metavar="N",
-        help="processes that learn from the images of a step at the same time (default: 1)",
+        help="processes that work on the images of a step at the same time (default: 1)",
     )
     parser.add_argument(
         "--overwrite", action="store_true", help="replace weights of another training"

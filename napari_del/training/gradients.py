@@ -151,8 +151,8 @@ class Learner:
         sample = make_sample(
             image,
             labels,
-            stride=self.network.stride,
-            output_stride=self.network.output_stride,
+            stride=DelLite.stride,
+            output_stride=DelLite.output_stride,
             step=self.settings.superpixel_step,
         )
         return name, sample

@@ -1,9 +1,11 @@
-"""Several processes that learn from the images of a step at the same time.
+"""Several processes that work on the images of a step at the same time.
 
-A step's gradient is the sum of the gradients of its images. Each process computes those of some
-images with weights that all of them share, and writes each to a place of its own; they are added
-in the order of the images. So the sum does not depend on the number of processes, nor on which
-of them is quicker.
+A step's gradient is the sum of the gradients of its images. On a CPU each process computes those
+of some images with weights that all of them share, and writes each to a place of its own. On a GPU
+the processes prepare images, and the one that began them learns: kernels of several processes take
+turns on a GPU, and so small ones lose most of its time. Either way gradients are added in the order
+of the images, so that the sum does not depend on the number of processes, nor on which of them is
+quicker.
 """
 
 from __future__ import annotations
@@ -34,7 +36,7 @@ _PATIENCE = 5.0  # seconds for a process to end by itself
 
 
 class Team:
-    """Processes that learn from images for one network.
+    """Processes that help to train one network.
 
     Close it when the training is over.
 
@@ -44,32 +46,41 @@ class Team:
         The network, whose weights are shared with the processes, and its images, which have to
         be of classes that can be pickled.
     processes : int
-        Number of processes; each prepares an image ahead.
+        Number of processes; each prepares an image ahead, and has as many threads as the budget of
+        the calling thread says.
     first : int
         Step to begin with.
+    prepare_only : bool
+        Whether this process learns, and the others prepare images for it.
     """
 
-    def __init__(self, learner: Learner, processes: int, first: int) -> None:
+    def __init__(
+        self, learner: Learner, processes: int, first: int, *, prepare_only: bool = False
+    ) -> None:
         settings = learner.settings
         self._learner = learner
         self._batch = settings.batch
         self._next, self._end = first * self._batch, settings.steps * self._batch
         self._parameters = learner.parameters()
-        count = sum(p.numel() for p in self._parameters)
-        network = learner.network.share_memory()
         # Gradients of the images of a step, one after the other.
-        self._slots = torch.zeros((self._batch, count), device=learner.device).share_memory_()
+        self._slots: Tensor | None = None
+        network = None
+        if not prepare_only:
+            network = learner.network.share_memory()
+            count = sum(p.numel() for p in self._parameters)
+            self._slots = torch.zeros((self._batch, count)).share_memory_()
         self._folder = tempfile.TemporaryDirectory(prefix="napari-del-")
         self._workers: list[_Worker] = []
         try:
             images = Path(self._folder.name) / "images"
             _write(images, replace(learner, network=None))  # type: ignore[arg-type]
-            budget = max(1, n_threads() // processes)
             context = torch.multiprocessing.get_context("spawn")
             for _ in range(processes):
                 ours, theirs = context.Pipe()
                 process = context.Process(
-                    target=_work, args=(theirs, images, network, self._slots, budget), daemon=True
+                    target=_work,
+                    args=(theirs, images, network, self._slots, n_threads()),
+                    daemon=True,
                 )
                 process.start()
                 theirs.close()
@@ -99,25 +110,31 @@ class Team:
             If the loss of an image is not a number, an image cannot be had, or a process ended.
         """
         first, stop = step * self._batch, (step + 1) * self._batch
-        if self._slots.is_cuda:
-            torch.cuda.synchronize(self._slots.device)  # the weights are those of this step
         for worker in self._workers:
             if worker.position is None:
                 self._assign(worker, stop, scale)
             elif worker.position < stop:
                 worker.send(scale)
-        found: dict[int, dict[str, float]] = {}
+        came: dict[int, Any] = {}
+        found: list[dict[str, float]] = []
         while len(found) < self._batch:
             for worker in self._that_say_something():
                 assert worker.position is not None
-                found[worker.position] = worker.receive()
+                came[worker.position] = worker.receive()
                 self._assign(worker, stop, scale)
-        total = self._slots[0].clone()
-        for gradient in self._slots[1:]:
-            total += gradient
-        for parameter, part in zip(self._parameters, _parts(total, self._parameters), strict=True):
-            parameter.grad = part
-        return [found[position] for position in range(first, stop)]
+            while (position := first + len(found)) in came:
+                if self._slots is None:
+                    name, sample = came[position]
+                    came[position] = self._learner.learn(position, name, sample, scale)
+                found.append(came[position])
+        if self._slots is not None:
+            total = self._slots[0].clone()
+            for gradient in self._slots[1:]:
+                total += gradient
+            parts = _parts(total, self._parameters)
+            for parameter, part in zip(self._parameters, parts, strict=True):
+                parameter.grad = part
+        return found
 
     def close(self) -> None:
         """End the processes."""
@@ -127,7 +144,7 @@ class Team:
         self._folder.cleanup()
 
     def _assign(self, worker: _Worker, stop: int, scale: float) -> None:
-        """Have a process prepare the next image, and learn from it if it is of this step."""
+        """Have a process prepare the next image, and go on with it if it is of this step."""
         worker.position = self._next if self._next < self._end else None
         if worker.position is None:
             return
@@ -155,15 +172,16 @@ class _Worker:
         except OSError as error:
             raise self._died() from error
 
-    def receive(self) -> dict[str, float]:
+    def receive(self) -> Any:
         try:
-            reply = self.pipe.recv()
+            # Said, as PyTorch warns of checks that nobody chose when a sparse tensor arrives.
+            with torch.sparse.check_sparse_tensor_invariants(enable=False):
+                reply = self.pipe.recv()
         except (EOFError, OSError) as error:
             raise self._died() from error
         if isinstance(reply, Exception):
             raise reply
-        terms: dict[str, float] = reply
-        return terms
+        return reply
 
     def end(self) -> None:
         with suppress(OSError):  # it ended already
@@ -183,26 +201,30 @@ class _Worker:
         )
 
 
-def _work(pipe: Connection, images: Path, network: DelLite, slots: Tensor, threads: int) -> None:
-    """Prepare an image when its position comes, and learn from it when a factor comes."""
+def _work(
+    pipe: Connection, images: Path, network: DelLite | None, slots: Tensor | None, threads: int
+) -> None:
+    """Prepare an image when its position comes; when a factor comes, learn from it or send it."""
     begin_worker()
     torch.set_num_threads(threads)
     with thread_budget(threads):
         try:
-            learner = replace(_read(images), network=network)
-            parameters = learner.parameters()
+            learner: Learner = replace(_read(images), network=network)
             while (position := pipe.recv()) is not None:
                 name, sample = learner.prepare(position)
                 scale = pipe.recv()
                 if scale is None:
                     break
-                network.zero_grad(set_to_none=True)
+                if slots is None:
+                    pipe.send((name, sample))
+                    continue
+                parameters = learner.parameters()
+                for parameter in parameters:
+                    parameter.grad = None
                 terms = learner.learn(position, name, sample, scale)
-                own = slots[position % len(slots)]
-                for parameter, part in zip(parameters, _parts(own, parameters), strict=True):
+                own = _parts(slots[position % len(slots)], parameters)
+                for parameter, part in zip(parameters, own, strict=True):
                     part.copy_(torch.zeros(()) if parameter.grad is None else parameter.grad)
-                if slots.is_cuda:
-                    torch.cuda.synchronize(slots.device)
                 pipe.send(terms)
         except NapariDelError as error:
             pipe.send(error)

@@ -60,7 +60,7 @@ def run_training(
     device : str or torch.device
         "auto" for the GPU if there is one, "cpu", "cuda" or "cuda:N".
     processes : int
-        Processes that learn from the images of a step at the same time, see `train`.
+        Processes that work on the images of a step at the same time, see `train`.
     overwrite : bool
         Replace weights that exist and are not of this training.
     log : callable

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from napari_del._threads import limit_torch
+from napari_del._threads import limit_torch, n_threads, thread_budget
 from napari_del.errors import NapariDelError, ParameterError
 from napari_del.io.outputs import check_output
 from napari_del.models import resolve_device
@@ -72,9 +72,10 @@ def train(
     metadata : mapping of str, optional
         Kept in the header of the weights file.
     processes : int
-        Processes that learn from the images of a step at the same time. The weights do not depend
-        on it as long as each has one thread to compute with. A script that asks for more than 1
-        needs the usual ``if __name__ == "__main__":``.
+        Processes that work on the images of a step at the same time: on a CPU they learn, on a GPU
+        they prepare images. The weights do not depend on it as long as each has one thread to
+        compute with. A script that asks for more than 1 needs the usual
+        ``if __name__ == "__main__":``.
     log : callable
         Takes one line of progress.
     look : callable, optional
@@ -112,7 +113,11 @@ def train(
 
     began, first = time.perf_counter(), trainer.step
     recent: list[dict[str, float]] = []
-    with closing(trainer), limit_torch():
+    # What this process computes between the others' turns is little, and threads of it that wait
+    # for more would be in their way.
+    threads = n_threads()
+    share = max(1, threads // processes)
+    with closing(trainer), thread_budget(share), limit_torch():
         while trainer.step < settings.steps:
             try:
                 recent += trainer.advance()
@@ -126,7 +131,8 @@ def train(
             if step % settings.checkpoint_every == 0 or step == settings.steps:
                 write_checkpoint(checkpoint, trainer, recipe)
             if look is not None and (step % look_every == 0 or step == settings.steps):
-                look(network, step)
+                with thread_budget(threads), limit_torch():
+                    look(network, step)
     header = {"training": json.dumps(asdict(settings)), **(metadata or {})}
     export_weights(network, destination, header)
     return network

@@ -42,7 +42,7 @@ class Trainer:
     extra : callable, optional
         Another loss, of the network and the number of steps taken, see `Replay`.
     processes : int
-        Processes that learn from the images of a step at the same time, see `Team`; with 1 it is
+        Processes that work on the images of a step at the same time, see `Team`; with 1 it is
         this one alone. The weights do not depend on it as long as each has one thread. Close the
         trainer when there are more.
 
@@ -106,17 +106,23 @@ class Trainer:
             If the loss or its gradient is not a number. The weights are those before the step.
         """
         self._optimiser.zero_grad(set_to_none=True)
-        scale = self._scaler.get_scale()
+        scale = self._scaler.scale(torch.ones((), device=self.device)).item()
         first, batch = self.step * self.settings.batch, self.settings.batch
         found = []
         if self._processes > 1:
             if self._team is None:
-                self._team = Team(self._learner, self._processes, self.step)
+                # On a GPU this process learns, and has the others beside it.
+                self._team = Team(
+                    self._learner,
+                    self._processes,
+                    self.step,
+                    prepare_only=self.device.type != "cpu",
+                )
             found = self._team.learn(self.step, scale)
         else:
             for position in range(first, first + batch):
-                prepared = self._learner.prepare(position)
-                found.append(self._learner.learn(position, *prepared, scale))
+                name, sample = self._learner.prepare(position)
+                found.append(self._learner.learn(position, name, sample, scale))
         if self._extra is not None:
             loss = self._extra(self.network, self.step)
             check_number(loss, "replay loss", self.step)

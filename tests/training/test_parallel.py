@@ -9,10 +9,11 @@ from contextlib import closing
 import pytest
 import torch
 
-from napari_del._threads import thread_budget
+from napari_del._threads import limit_torch, thread_budget
 from napari_del.errors import NapariDelError, ParameterError
 from napari_del.training import TrainingSettings, train
 from napari_del.training.mixture import Mixture, TrainingSet
+from napari_del.training.parallel import Team
 from napari_del.training.trainer import Trainer
 from tests.training.painted import content, disc, new_network
 
@@ -58,6 +59,21 @@ def test_the_weights_do_not_depend_on_the_number_of_processes(mixture, alone, tm
     with thread_budget(1):
         train(mixture, new_network(), path, settings=SETTINGS, processes=processes, log=silent)
     assert content(path) == content(alone)
+
+
+def test_processes_that_prepare_images_alone_change_nothing(mixture):
+    found = []
+    for team in (False, True):
+        network = new_network()
+        with thread_budget(1), limit_torch():
+            trainer = Trainer(network, mixture, SETTINGS, processes=2)
+            learner = trainer._learner
+            if team:  # as on a GPU
+                trainer._team = Team(learner, 4, 0, prepare_only=True)
+            with closing(trainer):
+                terms = [trainer.advance() for _ in range(SETTINGS.steps)]
+        found.append((terms, [p.detach().numpy().tobytes() for p in network.parameters()]))
+    assert found[0] == found[1]
 
 
 def test_a_run_goes_on_from_a_checkpoint_with_another_number(mixture, alone, tmp_path):

@@ -16,6 +16,7 @@ from napari_del.training import TrainingSettings, train
 from napari_del.training.losses import pair_loss
 from napari_del.training.mixture import Mixture, TrainingSet
 from napari_del.training.samples import make_sample
+from napari_del.training.trainer import Trainer
 from tests.training.painted import content, disc, new_network
 
 SETTINGS = TrainingSettings(steps=3, batch=2, checkpoint_every=1)
@@ -101,6 +102,16 @@ def test_only_the_stages_that_are_not_frozen_change(mixture, tmp_path, frozen):
     kept = ("stem.", *(f"stages.{k}." for k in range(frozen)))
     for name, tensor in new_network().state_dict().items():
         assert torch.equal(tensor, after[name]) == name.startswith(kept), name
+
+
+def test_gradients_that_are_scaled_train_alike(mixture):
+    found = []
+    for scaled in (False, True):
+        trainer = Trainer(new_network(), mixture, SETTINGS)
+        # As on a GPU without bfloat16; a power of two changes no digit of a number of 32 bits.
+        trainer._scaler = torch.amp.GradScaler("cpu", init_scale=2.0**10, enabled=scaled)
+        found.append([trainer.advance() for _ in range(SETTINGS.steps)])
+    assert found[0] == found[1]
 
 
 def test_a_few_steps_lower_the_loss(tmp_path):
