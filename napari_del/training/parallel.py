@@ -26,7 +26,7 @@ from torch import Tensor, nn
 
 from napari_del._processes import begin_worker
 from napari_del._threads import n_threads, thread_budget
-from napari_del.errors import NapariDelError
+from napari_del.errors import NapariDelError, OutputError
 from napari_del.models.lite import DelLite
 from napari_del.training.gradients import Learner
 
@@ -69,7 +69,7 @@ class Team:
             network = learner.network.share_memory()
             count = sum(p.numel() for p in self._parameters)
             self._slots = torch.zeros((self._batch, count)).share_memory_()
-        self._folder = tempfile.TemporaryDirectory(prefix="napari-del-")
+        self._folder = tempfile.TemporaryDirectory(prefix="napari-del-", ignore_cleanup_errors=True)
         self._workers: list[_Worker] = []
         try:
             images = Path(self._folder.name) / "images"
@@ -85,6 +85,10 @@ class Team:
                 process.start()
                 theirs.close()
                 self._workers.append(_Worker(process, ours))
+            for worker in self._workers:
+                worker.receive()
+            # Where a file that is open can be removed, nothing is left of it after a kill.
+            self._folder.cleanup()
         except BaseException:
             self.close()
             raise
@@ -210,6 +214,7 @@ def _work(
     with thread_budget(threads):
         try:
             learner: Learner = replace(_read(images), network=network)
+            pipe.send(None)
             while (position := pipe.recv()) is not None:
                 name, sample = learner.prepare(position)
                 scale = pipe.recv()
@@ -248,10 +253,17 @@ def _write(path: Path, what: object) -> None:
     buffers: list[pickle.PickleBuffer] = []
     head = pickle.dumps(what, protocol=5, buffer_callback=buffers.append)
     views = [buffer.raw() for buffer in buffers]
-    with path.open("wb") as file:
-        pickle.dump((head, [view.nbytes for view in views]), file)
-        for view in views:
-            file.write(view)
+    sizes = [view.nbytes for view in views]
+    try:
+        with path.open("wb") as file:
+            pickle.dump((head, sizes), file)
+            for view in views:
+                file.write(view)
+    except OSError as error:
+        raise OutputError(
+            f"{path} cannot be written: {error}; expected room for the training images, "
+            f"{sum(sizes) / 1e6:.0f} MB: set TMPDIR to another folder, or train with 1 process"
+        ) from error
 
 
 def _read(path: Path) -> Any:

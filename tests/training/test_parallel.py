@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
+import sys
 from contextlib import closing
 
 import pytest
 import torch
 
 from napari_del._threads import limit_torch, thread_budget
-from napari_del.errors import NapariDelError, ParameterError
+from napari_del.errors import NapariDelError, OutputError, ParameterError
 from napari_del.training import TrainingSettings, train
 from napari_del.training.mixture import Mixture, TrainingSet
 from napari_del.training.parallel import Team
@@ -115,13 +117,29 @@ def test_a_loss_that_is_no_number_says_where(mixture):
         trainer.advance()
 
 
-def test_no_process_is_left(mixture):
+def test_no_process_and_no_file_is_left(mixture, tmp_path, monkeypatch):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     trainer = Trainer(new_network(), mixture, SETTINGS, processes=2)
     trainer.advance()
+    if sys.platform != "win32":
+        assert not list(tmp_path.iterdir())  # not even while it runs
     processes = [worker._process for worker in trainer._team._workers]
     assert all(process.is_alive() for process in processes)
     trainer.close()
     assert not any(process.is_alive() for process in processes)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_full_disk_says_how_much_is_needed(mixture, monkeypatch):
+    def full(*_, **__):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("napari_del.training.parallel.pickle.dump", full)
+    with (
+        closing(Trainer(new_network(), mixture, SETTINGS, processes=2)) as trainer,
+        pytest.raises(OutputError, match=r"No space left on device; expected room .* MB: set TM"),
+    ):
+        trainer.advance()
 
 
 @pytest.mark.parametrize("processes", [0, -1, 1.5, True])
