@@ -170,7 +170,7 @@ NETWORKS = {
         "napari_del.models.lite",
         "DelLite",
         "del-lite.safetensors",
-        "169033a154d7152a51fcc814c975cd01a7136af4fc3c925c40cc3241856ff909",
+        "928f8d12938d5bfb4e95988b2689c0d0391efd7b6b39af6d66135accceaaf01b",
         330,
     ),
     "del-vgg16": Registered(
