@@ -12,14 +12,12 @@ from torch import Tensor
 
 from napari_del.errors import NapariDelError
 from napari_del.models.lite import DelLite
-from napari_del.training.losses import ClassShares, boundary_loss, pair_loss
+from napari_del.training.losses import DEFAULT_SHARES, ClassShares, boundary_loss, pair_loss
 from napari_del.training.regions import merged_regions
 from napari_del.training.samples import Sample, distant_pairs, make_sample
 from napari_del.training.settings import TrainingSettings
 
 __all__ = ["Learner", "Source", "check_number", "reach_of", "sample_losses"]
-
-_SHARES = ClassShares()
 
 
 class Source(Protocol):
@@ -41,7 +39,7 @@ def sample_losses(
     settings: TrainingSettings,
     rng: np.random.Generator,
     *,
-    shares: ClassShares = _SHARES,
+    shares: ClassShares = DEFAULT_SHARES,
     precision: torch.dtype | None = None,
 ) -> dict[str, Tensor]:
     """The terms of the loss of one sample, without their weights.
@@ -120,7 +118,7 @@ class Learner:
     network: DelLite
     source: Source
     settings: TrainingSettings
-    shares: ClassShares = _SHARES
+    shares: ClassShares = DEFAULT_SHARES
     precision: torch.dtype | None = None
 
     @property

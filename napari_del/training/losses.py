@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-__all__ = ["ClassShares", "balanced_mean", "boundary_loss", "pair_loss"]
+__all__ = ["DEFAULT_SHARES", "ClassShares", "balanced_mean", "boundary_loss", "pair_loss"]
 
 
 class ClassShares(NamedTuple):
@@ -31,6 +31,9 @@ class ClassShares(NamedTuple):
     distant: float = 0.35
     regions: float = 0.5
     boundary: float = 0.06
+
+
+DEFAULT_SHARES = ClassShares()
 
 
 def balanced_mean(
@@ -75,7 +78,7 @@ def pair_loss(
     apart: Tensor,
     weight: Tensor | None = None,
     *,
-    prior: float = ClassShares().adjacent,
+    prior: float = DEFAULT_SHARES.adjacent,
 ) -> Tensor:
     r"""Cross-entropy of the similarity 2 / (1 + exp(L1)) of pairs of superpixels.
 
@@ -114,7 +117,7 @@ def boundary_loss(
     target: Tensor,
     weight: Tensor | None = None,
     *,
-    prior: float = ClassShares().boundary,
+    prior: float = DEFAULT_SHARES.boundary,
 ) -> Tensor:
     """Class-balanced cross-entropy of boundary logits.
 

@@ -11,14 +11,13 @@ from torch import Tensor, nn
 
 from napari_del.models.lite import DelLite
 from napari_del.training.gradients import Learner, Source, check_number
-from napari_del.training.losses import ClassShares
+from napari_del.training.losses import DEFAULT_SHARES, ClassShares
 from napari_del.training.parallel import Team
 from napari_del.training.settings import TrainingSettings
 
 __all__ = ["Trainer"]
 
 _LARGEST_GRADIENT = 5.0
-_SHARES = ClassShares()
 
 
 class Trainer:
@@ -59,7 +58,7 @@ class Trainer:
         settings: TrainingSettings,
         *,
         device: torch.device | None = None,
-        shares: ClassShares = _SHARES,
+        shares: ClassShares = DEFAULT_SHARES,
         extra: Callable[[DelLite, int], Tensor] | None = None,
         processes: int = 1,
     ) -> None:
