@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Coroutine, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import zarr
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from zarr.core.array_spec import ArrayConfigParams
 
 __all__ = [
+    "Part",
     "find_array",
     "new_array",
     "read",
@@ -91,23 +93,57 @@ def new_array(
     put(store, f"{path}/zarr.json", _metadata(shape, dtype.str, chunks))
 
 
+class Part(NamedTuple):
+    """Values for rows and columns of an array that is there."""
+
+    path: str
+    shape: tuple[int, int]
+    area: tuple[slice, slice]
+    values: NDArray[Any]
+
+
 def write_arrays(
-    store: Store, arrays: Mapping[str, NDArray[Any]], groups: Mapping[str, bytes]
-) -> None:
-    """Write the arrays of a table by their paths, and the metadata of groups, all at once."""
+    store: Store,
+    arrays: Mapping[str, NDArray[Any]],
+    groups: Mapping[str, bytes],
+    parts: Sequence[Part] = (),
+) -> list[str]:
+    """Write the arrays of a table by their paths, parts of others, and metadata of groups.
 
-    async def write(path: str, values: NDArray[Any], metadata: bytes) -> None:
+    All at once: one thread hashes and compresses while another waits for the disk.
+
+    Returns
+    -------
+    list of str
+        SHA-256 of each array, in order, and of the values of each part.
+    """
+
+    async def write(path: str, values: NDArray[Any], metadata: bytes) -> str:
         await set_bytes(store, f"{path}/zarr.json", metadata)
-        if values.size:
-            await _array(store, path, metadata).setitem(..., values)
+        return await fill(_array(store, path, metadata), ..., values)
 
-    tasks = [set_bytes(store, f"{path}/zarr.json", text) for path, text in groups.items()]
+    async def write_part(part: Part) -> str:
+        metadata = await get_bytes(store, f"{part.path}/zarr.json")
+        array = _known(store, part.path, metadata, part.shape, part.values.dtype)
+        return await fill(array, part.area, part.values)
+
+    async def fill(array: zarr.AsyncArray[Any], area: Any, values: NDArray[Any]) -> str:
+        digest = asyncio.create_task(asyncio.to_thread(sha256, [values]))
+        if values.size:
+            await array.setitem(area, values)
+        return await digest
+
+    tasks: list[Coroutine[Any, Any, str | None]] = []
     for path, values in arrays.items():
         chunks = row_chunks(values.shape, values.dtype)
         tasks.append(write(path, values, _metadata(values.shape, values.dtype.str, chunks)))
-    for result in at_once(tasks):
+    tasks += map(write_part, parts)
+    tasks += [set_bytes(store, f"{path}/zarr.json", text) for path, text in groups.items()]
+    results = at_once(tasks)
+    for result in results:
         if isinstance(result, Exception):
             raise result
+    return [digest for digest in results if isinstance(digest, str)]
 
 
 def _array(store: Store, path: str, metadata: bytes) -> zarr.AsyncArray[Any]:

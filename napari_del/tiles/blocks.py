@@ -85,7 +85,6 @@ def superpixels(job: Job, key: str) -> None:
     own = counts[1:] > 0
     table = np.zeros(whole.size + 1, plan.ids_dtype)
     table[1:] = whole
-    job.store.write_pixels(block.core, table[image])
     job.store.write_table(
         "superpixels",
         key,
@@ -97,7 +96,7 @@ def superpixels(job: Job, key: str) -> None:
             "edges": whole[graph.edges],
             "lengths": graph.lengths,
         },
-        pixels=block.core,
+        pixels=(block.core, table[image]),
     )
 
 

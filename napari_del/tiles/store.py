@@ -18,12 +18,11 @@ from numpy.typing import DTypeLike, NDArray
 
 from napari_del.errors import ParameterError, StoreError
 from napari_del.tiles.arrays import (
+    Part,
     find_array,
     new_array,
     read,
     read_arrays,
-    row_parts,
-    sha256,
     write_arrays,
 )
 from napari_del.tiles.backend import (
@@ -90,8 +89,7 @@ class TileStore:
         self.block = int(attributes["block"])
         self._attributes = attributes
         self._store = connect(url, writable=writable)
-        # SHA-256 of pixels whose marker is still to come, and numbers of rows of whole stages.
-        self._hashes: dict[str, str] = {}
+        # Numbers of rows of whole stages.
         self._counts: dict[tuple[str, str, tuple[str, ...]], list[int]] = {}
 
     def __reduce__(self) -> tuple[Callable[..., TileStore], tuple[Any, ...]]:
@@ -198,27 +196,6 @@ class TileStore:
         with self._reading(f"array {_PIXELS}"):
             return find_array(self._store, _PIXELS, self.shape, self.dtype)
 
-    def write_pixels(self, core: Area, data: NDArray[Any]) -> None:
-        """Write superpixel ids, of the store's dtype, to rows and columns of whole blocks.
-
-        Raises
-        ------
-        StoreError
-            If the disk is full or the like.
-        """
-        for part, length in zip(core, self.shape, strict=True):
-            if part.start % self.block or (part.stop % self.block and part.stop != length):
-                raise ParameterError(f"{_text(core)} does not consist of blocks of {self.block}")
-        if data.dtype != self.dtype or data.shape != tuple(c.stop - c.start for c in core):
-            raise ParameterError(
-                f"pixels have dtype {data.dtype} and shape {data.shape}; expected {self.dtype} "
-                f"and the shape of {_text(core)}"
-            )
-        array = self.superpixels
-        with self._writing():
-            array[core] = data
-        self._hashes[_text(core)] = sha256([data])
-
     def read_pixels(self, window: Area) -> NDArray[Any]:
         """Superpixel ids of rows and columns of the image.
 
@@ -236,7 +213,7 @@ class TileStore:
         key: str,
         arrays: Mapping[str, NDArray[Any]],
         *,
-        pixels: Area | None = None,
+        pixels: tuple[Area, NDArray[Any]] | None = None,
     ) -> None:
         """Write a table, and after it the marker that it is done.
 
@@ -246,33 +223,44 @@ class TileStore:
             Its name.
         arrays : dict of ndarray
             Arrays of numbers or booleans, of at least one dimension, by name.
-        pixels : tuple of slice, optional
-            What was written by `write_pixels` before and is done with this table.
+        pixels : tuple of slices and ndarray, optional
+            Rows and columns of whole blocks, and their superpixel ids, of the store's dtype,
+            which are done with this table.
 
         Raises
         ------
         StoreError
             If the disk is full or the like.
         """
+        if pixels is not None:
+            self._check_pixels(*pixels)
+        parts = [] if pixels is None else [Part(_PIXELS, self.shape, *pixels)]
         self._counts.clear()
         folder = f"tables/{stage}/{key}"
         with self._writing():
             remove_file(self._store, marker_key(stage, key))
-            write_arrays(
+            digests = write_arrays(
                 self._store,
                 {f"{folder}/{name}": of for name, of in arrays.items()},
                 dict.fromkeys(("tables", f"tables/{stage}", folder), group_metadata({})),
+                parts,
             )
-        records = {
-            name: ArrayRecord(values.shape, values.dtype, sha256([values]))
-            for name, values in arrays.items()
-        }
-        done = None
-        if pixels is not None:
-            digest = self._hashes.pop(_text(pixels), None)
-            done = pixels, digest or sha256(row_parts(self.superpixels, pixels))
-        with self._writing():
+            records = {
+                name: ArrayRecord(values.shape, values.dtype, digest)
+                for (name, values), digest in zip(arrays.items(), digests, strict=False)
+            }
+            done = None if pixels is None else (pixels[0], digests[-1])
             put(self._store, marker_key(stage, key), Marker(records, done).to_json())
+
+    def _check_pixels(self, core: Area, data: NDArray[Any]) -> None:
+        for part, length in zip(core, self.shape, strict=True):
+            if part.start % self.block or (part.stop % self.block and part.stop != length):
+                raise ParameterError(f"{_text(core)} does not consist of blocks of {self.block}")
+        if data.dtype != self.dtype or data.shape != tuple(c.stop - c.start for c in core):
+            raise ParameterError(
+                f"pixels have dtype {data.dtype} and shape {data.shape}; expected {self.dtype} "
+                f"and the shape of {_text(core)}"
+            )
 
     def read_table(
         self, stage: str, key: str, names: Sequence[str] | None = None

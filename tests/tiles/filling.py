@@ -28,10 +28,10 @@ def fill(path, segmentation: Segmentation, block: int, *, stages=("superpixels",
                     slice(start, min(start + block, length))
                     for start, length in zip((y, x), tables.shape, strict=True)
                 )
-                store.write_pixels(core, tables.superpixels[core])
-                ids = np.unique(tables.superpixels[core])
+                pixels = tables.superpixels[core]
+                ids = np.unique(pixels)
                 key = f"{y // block}_{x // block}"
-                store.write_table("superpixels", key, {"ids": ids[ids > 0]}, pixels=core)
+                store.write_table("superpixels", key, {"ids": ids[ids > 0]}, pixels=(core, pixels))
     columns = {"ids": tables.ids, "sizes": tables.sizes, "embeddings": tables.embeddings}
     if tables.colors is not None:
         columns |= {"colors": tables.colors.means, "color_squares": tables.colors.squares}

@@ -48,8 +48,7 @@ def table(key):
 
 def write_block(store, key):
     core = dict(cores())[key]
-    store.write_pixels(core, PIXELS[core])
-    store.write_table("superpixels", key, table(key), pixels=core)
+    store.write_table("superpixels", key, table(key), pixels=(core, PIXELS[core]))
 
 
 def make(url):
@@ -94,8 +93,9 @@ def test_what_was_written_is_read(store):
 def test_zeros_are_kept_as_other_values_are(tmp_path):
     store = make(tmp_path / "run.zarr")
     core = dict(cores())["1_2"]
-    store.write_pixels(core, np.zeros_like(PIXELS[core]))
-    store.write_table("superpixels", "1_2", {"lengths": np.zeros(5, np.int64)}, pixels=core)
+    zeros = np.zeros_like(PIXELS[core])
+    arrays = {"lengths": np.zeros(5, np.int64)}
+    store.write_table("superpixels", "1_2", arrays, pixels=(core, zeros))
     assert not store.read_pixels(core).any()
     assert store.read_table("superpixels", "1_2")["lengths"].tolist() == [0] * 5
     assert store.verify() == []
@@ -325,9 +325,8 @@ def test_remove_takes_stores_alone(store, tmp_path):
 def test_reading_only(store):
     opened = TileStore.open(store.url)
     before = files_of(store.url)
-    core = dict(cores())["0_0"]
     for write in (
-        lambda: opened.write_pixels(core, PIXELS[core]),
+        lambda: write_block(opened, "0_0"),
         lambda: opened.write_table("superpixels", "0_0", {}),
         lambda: opened.forget("superpixels", "0_0"),
     ):
@@ -339,11 +338,12 @@ def test_reading_only(store):
 def test_pixels_of_other_places_or_types_are_refused(store):
     for core in ((slice(0, 64), slice(1, 65)), (slice(0, 64), slice(0, 32))):
         with pytest.raises(ParameterError, match="blocks of 64"):
-            store.write_pixels(core, PIXELS[core])
+            store.write_table("superpixels", "0_0", {}, pixels=(core, PIXELS[core]))
     core = dict(cores())["0_0"]
     for data in (PIXELS[core].astype(np.int64), PIXELS[:3, :3]):
         with pytest.raises(ParameterError, match="expected int32"):
-            store.write_pixels(core, data)
+            store.write_table("superpixels", "0_0", {}, pixels=(core, data))
+    assert store.verify() == []
 
 
 def test_place_that_cannot_be_written(tmp_path):

@@ -167,7 +167,8 @@ def test_a_chunk_that_is_missing(store):
 
 @pytest.mark.parametrize("name", ["plain", "masked"])
 def test_tables_and_pixels_that_do_not_fit_each_other(store):
-    store.write_pixels((slice(0, 32), slice(0, 32)), np.full((32, 32), 10**6, np.int32))
+    core, pixels = (slice(0, 32), slice(0, 32)), np.full((32, 32), 10**6, np.int32)
+    store.write_table("superpixels", "0_0", {"ids": pixels[0, :1]}, pixels=(core, pixels))
     with pytest.raises(ReadError, match="its tables lack superpixels that its pixels have"):
         read_stored(store).labels(0.3).compute()
 
