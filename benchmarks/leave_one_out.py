@@ -48,7 +48,9 @@ def measure(config: TrainingConfig, name: str, args: argparse.Namespace) -> Row:
     args.work.mkdir(parents=True, exist_ok=True)
     weights = args.work / f"without-{name}.safetensors"
     if not weights.exists():  # else it was trained before, and only the scores are missing
-        run_training(without(config, name), output=weights, device=args.device)
+        run_training(
+            without(config, name), output=weights, device=args.device, processes=args.processes
+        )
     images = read_part(args.data, name, "held-out", None)
     linkages = LINKAGES if config.merge_images else LINKAGES[1:]
     methods = {}
@@ -91,6 +93,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     )
     parser.add_argument("--scale", type=float, nargs="+", choices=SCALES, default=[1.0])
     parser.add_argument("--device", default="auto")
+    parser.add_argument("--processes", type=int, default=1, help="of the trainings")
     parser.add_argument("--again", action="store_true", help="score what FILE holds already")
     parser.add_argument("--data", type=Path, default=DEFAULT_DATA, metavar="DIR")
     parser.add_argument("--json", type=Path, metavar="FILE", help="read and added to")

@@ -170,7 +170,7 @@ NETWORKS = {
         "napari_del.models.lite",
         "DelLite",
         "del-lite.safetensors",
-        "928f8d12938d5bfb4e95988b2689c0d0391efd7b6b39af6d66135accceaaf01b",
+        "664a0ce2930b47d0ede47db2e73bf52886dddb1fd79cdaa6bc468a59f21f39ee",
         330,
     ),
     "del-vgg16": Registered(

@@ -81,6 +81,8 @@ class NetworkConfig:
     average_after : str
         A model or file, as for `initial`: the trained weights are averaged with these. The mean
         of the weights before and after a training is mostly better than either.
+    average_share : float
+        Share of `average_after` in that mean, 0 to 1.
     imagenet_share : float
         Share of the encoder's weights of ImageNet in the mean with the trained ones, 0 to 1, taken
         at the end. They have not seen the training images, and some of them lets the network
@@ -92,6 +94,7 @@ class NetworkConfig:
     encoder: str = ""
     average_with: str = ""
     average_after: str = ""
+    average_share: float = 0.5
     imagenet_share: float = 0.0
 
 
@@ -177,6 +180,7 @@ class TrainingConfig:
                 "encoder": self.network.encoder,
                 "average_with": Path(self.network.average_with).name,
                 "average_after": Path(self.network.average_after).name,
+                "average_share": self.network.average_share,
                 "imagenet_share": self.network.imagenet_share,
             },
             "data": data,
@@ -381,6 +385,7 @@ _KEYS: dict[str, tuple[Callable[[Any], Any], str]] = {
     "encoder": (_encoder, f"one of {', '.join(ENCODERS)}"),
     "average_with": (_text, "the name of a model or a .safetensors file"),
     "average_after": (_text, "the name of a model or a .safetensors file"),
+    "average_share": (_number(0, 1), "a number from 0 to 1"),
     "imagenet_share": (_number(0, 1), "a number from 0 to 1"),
     "every": (_whole(1), "a whole number of at least 1"),
     "images": (_whole(1), "a whole number of at least 1"),

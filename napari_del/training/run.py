@@ -118,8 +118,8 @@ def run_training(
         look_every=settings.steps if validation is None else validation.every,
     )
     if other is not None:
-        average(network, other)
-        log(f"averaged with {after}")
+        average(network, other, config.network.average_share)
+        log(f"averaged with {after}, which has a share of {config.network.average_share:g}")
     if pretrained is not None:
         average_encoder(network, pretrained, share)
         log(f"encoder averaged with that of ImageNet, which has a share of {share:g}")

@@ -94,19 +94,21 @@ def test_a_training_from_configuration_to_use(project, capsys):
     assert "steps was 2, is 3" in capsys.readouterr().err
 
 
-def test_trained_weights_are_averaged_with_others_if_asked_for(project):
+@pytest.mark.parametrize("share", [0.5, 0.25])
+def test_trained_weights_are_averaged_with_others_if_asked_for(project, share):
     broken(project, ("merge_images = 6", "merge_images = 0"))
     arguments = ["train", str(project / "mine.toml"), "--device", "cpu", "--output"]
     assert cli.main([*arguments, str(project / "plain.safetensors")]) == 0
-    broken(project, ('initial = "del-lite"', 'initial = "del-lite"\naverage_after = "del-lite"'))
+    after = f'average_after = "del-lite"\naverage_share = {share}'
+    broken(project, ('initial = "del-lite"', f'initial = "del-lite"\n{after}'))
     assert cli.main([*arguments, str(project / "mean.safetensors")]) == 0
     plain, mean = (load_file(project / f"{name}.safetensors") for name in ("plain", "mean"))
     start = trainable_copy("del-lite").state_dict()
     moved = 0
     for name, tensor in mean.items():
-        middle = (plain[name].float() + start[name]) / 2
+        expected = torch.lerp(plain[name].float(), start[name], share)
         # Weights are kept in 16 bits.
-        torch.testing.assert_close(tensor.float(), middle, rtol=2e-3, atol=1e-4)
+        torch.testing.assert_close(tensor.float(), expected, rtol=2e-3, atol=1e-4)
         moved += not torch.equal(tensor, plain[name])
     assert moved > 5
 
