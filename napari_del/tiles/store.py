@@ -231,6 +231,8 @@ class TileStore:
         ------
         StoreError
             If the disk is full or the like.
+        ParameterError
+            If pixels are not of whole blocks, or are not the store's.
         """
         if pixels is not None:
             self._check_pixels(*pixels)
