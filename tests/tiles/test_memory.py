@@ -64,4 +64,5 @@ def test_a_run_takes_at_most_what_was_predicted(model, scale, height, width, tmp
     )
     peak, predicted, windows = json.loads(found.stdout)
     assert windows >= 4  # so that two are computed at a time
-    assert 0.6 * predicted < peak <= predicted
+    # The two windows need not be at their peaks at the same time.
+    assert 0.5 * predicted < peak <= predicted
