@@ -56,13 +56,16 @@ def weights_of(model: str, folder: Path) -> str:
     [("del-lite", 1, 2100, 1100), ("del-lite", 2, 1060, 600), ("del-vgg16", 1, 640, 300)],
 )
 def test_a_run_takes_at_most_what_was_predicted(model, scale, height, width, tmp_path):
-    asked = json.dumps(
-        [weights_of(model, tmp_path), scale, height, width, str(tmp_path / "store.zarr")]
-    )
-    found = subprocess.run(
-        [sys.executable, "-c", RUN, asked], capture_output=True, text=True, check=True
-    )
-    peak, predicted, windows = json.loads(found.stdout)
-    assert windows >= 4  # so that two are computed at a time
-    # The two windows need not be at their peaks at the same time.
-    assert 0.5 * predicted < peak <= predicted
+    weights = weights_of(model, tmp_path)
+    peaks = []
+    # Two windows need not be at their peaks at the same time: a few runs say what they can take.
+    for run in range(3):
+        asked = json.dumps([weights, scale, height, width, str(tmp_path / f"{run}.zarr")])
+        found = subprocess.run(
+            [sys.executable, "-c", RUN, asked], capture_output=True, text=True, check=True
+        )
+        peak, predicted, windows = json.loads(found.stdout)
+        assert windows >= 4  # so that two are computed at a time
+        assert peak <= predicted
+        peaks.append(peak)
+    assert max(peaks) > 0.6 * predicted
