@@ -23,6 +23,7 @@ from napari_del import segment_large
 from napari_del._memory import trim
 from napari_del._threads import n_threads, torch_threads_restored, use_one_torch_thread
 from napari_del.models import MEAN_COLOR, find_model, load_network, resolve_device
+from napari_del.models.device import turn_on
 from napari_del.tiles.memory import predict_run
 from napari_del.tiles.plan import Plan
 from napari_del.tiles.store import TileStore
@@ -89,8 +90,8 @@ def run(image: Path, store: Path, args: argparse.Namespace) -> dict[str, Any]:
         start = time.perf_counter()
         segment_large(
             natural_image(side, side), Path(folder) / "first", model=args.model,
-            block=args.block, device="cpu", workers=args.workers, scheduler=args.scheduler,
-            precision=args.precision,
+            block=args.block, device=args.device, workers=args.workers,
+            scheduler=args.scheduler, precision=args.precision,
         )  # fmt: skip
         first = time.perf_counter() - start
     trim()
@@ -98,7 +99,7 @@ def run(image: Path, store: Path, args: argparse.Namespace) -> dict[str, Any]:
     stages = Stages()
     start = time.perf_counter()
     segmentation = segment_large(
-        source, store, model=args.model, block=args.block, device="cpu",
+        source, store, model=args.model, block=args.block, device=args.device,
         workers=args.workers, scheduler=args.scheduler, precision=args.precision,
         progress=stages,
     )  # fmt: skip
@@ -107,9 +108,13 @@ def run(image: Path, store: Path, args: argparse.Namespace) -> dict[str, Any]:
     workers = args.workers or n_threads()
     info = find_model(args.model)
     plan = _plan(source, args)
-    need = predict_run(plan, source.shape[2], source.dtype, info, workers)
+    need = predict_run(
+        plan, source.shape[2], source.dtype, info, workers,
+        on_gpu=resolve_device(args.device).type == "cuda" if args.device != "cpu" else False,
+    )  # fmt: skip
     return {
         "shape": list(source.shape),
+        "device": device_name(args.device),
         "block": args.block,
         "scheduler": args.scheduler,
         "workers": workers,
@@ -125,12 +130,21 @@ def run(image: Path, store: Path, args: argparse.Namespace) -> dict[str, Any]:
     }
 
 
+def device_name(device: str) -> str:
+    """What the GPU calls itself, or "cpu"."""
+    if device == "cpu":
+        return device
+    import torch
+
+    return torch.cuda.get_device_name(resolve_device(device))
+
+
 def _plan(source: zarr.Array[Any], args: argparse.Namespace) -> Plan:
     info = find_model(args.model)
     shape = source.shape[0], source.shape[1]
     if info.name == MEAN_COLOR:
         return Plan(shape, 8, args.block)
-    network = load_network(info, resolve_device("cpu"))
+    network = load_network(info, resolve_device(args.device))
     return Plan(
         shape, 8, args.block, core=network.core, margin=network.margin, stride=network.stride,
         output_stride=network.output_stride,
@@ -140,14 +154,16 @@ def _plan(source: zarr.Array[Any], args: argparse.Namespace) -> Plan:
 def forward(image: Path, args: argparse.Namespace) -> dict[str, Any]:
     """What the network alone takes for the same windows, whose pixels lie ready in memory.
 
-    As many windows at a time as there are workers, each with one thread of PyTorch: as a run
-    does it. With `args.layers` each layer as a whole, as PyTorch computes a network by itself.
+    As many windows at a time as there are workers, each with one thread of PyTorch, or one at a
+    time on a GPU: as a run does it. With `args.layers` each layer as a whole, as PyTorch computes a
+    network by itself.
     """
     import torch
 
     source = zarr.open_array(image, mode="r")
     plan = _plan(source, args)
-    network = load_network(find_model(args.model), resolve_device("cpu"), precision=args.precision)
+    device = resolve_device(args.device)
+    network = load_network(find_model(args.model), device, precision=args.precision)
     inputs = []
     for key in plan.window_keys:
         extent = plan.window_of(key).extent
@@ -159,8 +175,10 @@ def forward(image: Path, args: argparse.Namespace) -> dict[str, Any]:
     def compute(x: torch.Tensor) -> None:
         use_one_torch_thread()
         # The network takes whole layers where gradients might be asked for. No weight here has one.
-        with torch.enable_grad() if args.layers else torch.inference_mode():
-            network(x)
+        with torch.enable_grad() if args.layers else torch.inference_mode(), turn_on(device):
+            network(x.to(device))
+            if device.type != "cpu":
+                torch.cuda.synchronize(device)
 
     workers = args.workers or n_threads()
     with torch_threads_restored(), ThreadPoolExecutor(workers) as executor:
@@ -168,7 +186,12 @@ def forward(image: Path, args: argparse.Namespace) -> dict[str, Any]:
         start = time.perf_counter()
         list(executor.map(compute, inputs))
         seconds = time.perf_counter() - start
-    return {"windows": len(inputs), "workers": workers, "seconds": seconds}
+    return {
+        "windows": len(inputs),
+        "device": device_name(args.device),
+        "workers": workers,
+        "seconds": seconds,
+    }
 
 
 def main() -> None:
@@ -183,6 +206,7 @@ def main() -> None:
     parser.add_argument("--scheduler", default="threads")
     parser.add_argument("--workers", type=int)
     parser.add_argument("--precision", default="float32")
+    parser.add_argument("--device", default="cpu")
     args = parser.parse_args()
     taken = forward(args.image, args) if args.forward else run(args.image, args.store, args)
     print(json.dumps(taken))

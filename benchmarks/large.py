@@ -43,6 +43,7 @@ def measure(image: Path, model: str, args: argparse.Namespace) -> dict[str, Row]
     command = module("_large_run", image, "--model", model, "--block", args.block)
     command += ["--scheduler", args.scheduler]
     command += ["--precision", args.precision if model != MEAN_COLOR else "float32"]
+    command += ["--device", args.device]
     command += ["--workers", str(args.workers)] if args.workers else []
     command += ["--quick"] if args.quick else []
     rounds: dict[str, list[Row]] = {group: [] for group in GROUPS}
@@ -78,6 +79,8 @@ def name_of(model: str, megapixels: float, args: argparse.Namespace) -> str:
         name += f", block {args.block}"
     if model != MEAN_COLOR and args.precision != "float32":
         name += f", {args.precision}"
+    if args.device != "cpu":
+        name += f", {args.device}"
     if args.scheduler != "threads":
         name += f", {args.scheduler}"
     return name + (f", {args.workers} workers" if args.workers else "")
@@ -189,6 +192,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--scheduler", choices=("threads", "processes"), default="threads")
     parser.add_argument("--workers", type=int)
     parser.add_argument("--precision", choices=PRECISIONS, default="float32", help="of networks")
+    parser.add_argument("--device", default="cpu", help="cpu (default), cuda or cuda:0")
     parser.add_argument("--folder", type=Path, help="for images, which are kept there, and stores")
     parser.add_argument("--quick", action="store_true", help="small images, once each")
     parser.add_argument("--json", type=Path, metavar="FILE", help="read and added to")

@@ -29,6 +29,7 @@ from napari_del._threads import (
 )
 from napari_del.contrast import color_sums
 from napari_del.graph import BOUNDARY_SCALE, Nodes
+from napari_del.models.device import turn_on
 from napari_del.normalise import UNIT, NormalisedImage
 
 if TYPE_CHECKING:
@@ -153,18 +154,25 @@ def run_window(
         slice((core.start - extent.start) // s, -(-(core.stop - extent.start) // s))
         for core, extent in zip(window.core, window.extent, strict=True)
     )
-    with torch.inference_mode():
+    with torch.inference_mode(), turn_on(device):
         x = torch.from_numpy(_filled(pixels, window)).to(device)
         # (Y, X, C) in memory is what PyTorch calls channels last, its fastest order here.
         embedding, logits = network(x.permute(2, 0, 1)[None].float())
-        values = embedding[0, :, inner[0], inner[1]].permute(1, 2, 0).cpu().numpy()
+        values = embedding[0, :, inner[0], inner[1]].permute(1, 2, 0)
+        if device.type != "cpu":
+            # As `_quantise` does it: half as many bytes are left to copy.
+            values = (values * EMBEDDING_SCALE).round_().clamp_(-32768, 32767).to(torch.int16)
+        output = values.cpu().numpy()
         boundary = None
         if logits is not None:
             probability = torch.sigmoid(logits[0, 0, inner[0], inner[1]])
-            boundary = (probability * BOUNDARY_SCALE).round_().to(torch.int32)
-    fixed = np.empty(values.shape, np.int16)
-    parallel_for(lambda a, b: _quantise(a, b, values, fixed), len(values), grain=16)
-    return fixed, None if boundary is None else boundary.cpu().numpy().astype(np.uint16)
+            boundary = (probability * BOUNDARY_SCALE).round_().to(torch.int32).cpu()
+    if device.type == "cpu":
+        fixed = np.empty(output.shape, np.int16)
+        parallel_for(lambda a, b: _quantise(a, b, output, fixed), len(output), grain=16)
+    else:
+        fixed = output
+    return fixed, None if boundary is None else boundary.numpy().astype(np.uint16)
 
 
 @njit(nogil=True, cache=True)
@@ -362,8 +370,8 @@ def embed(
         else None
     )
     # A window has one thread of PyTorch to itself, so that its result does not depend on how
-    # many cores there are. A GPU has one window at a time.
-    workers = min(n_threads(), len(windows)) if device.type == "cpu" else 1
+    # many cores there are. Windows take turns on a GPU, each while others are read or pooled.
+    workers = min(n_threads(), len(windows))
     threads = n_threads() // workers
     pooling = threading.Lock()
 

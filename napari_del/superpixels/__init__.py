@@ -83,9 +83,12 @@ def slic_features(
     # One step of distance counts as much as `compactness` units of colour.
     pitch = max(1, round(compactness * UNIT))
     if str(device).startswith("cuda"):
+        from napari_del.models.device import resolve_device, turn_on
         from napari_del.superpixels._slic_torch import assign as assign_torch
 
-        clusters = assign_torch(features, mask, grid, pitch, int(iterations), device)
+        gpu = resolve_device(device)
+        with turn_on(gpu):
+            clusters = assign_torch(features, mask, grid, pitch, int(iterations), gpu)
     else:
         from napari_del.superpixels._slic_cpu import assign
 

@@ -30,7 +30,7 @@ __all__ = [
 ]
 
 FORMAT = "napari-del tiles"
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 
 Area = tuple[slice, slice]
 

@@ -21,13 +21,15 @@ from napari_del.tiles.source import Source
 __all__ = ["Memory", "check_memory", "predict_in_memory", "predict_run"]
 
 _MB = 10**6
-# The interpreter and what it imports, without and with PyTorch.
-_BASE, _BASE_TORCH = 240 * _MB, 500 * _MB
+# The interpreter and what it imports: without PyTorch, with it, and with the libraries of CUDA.
+_BASE, _BASE_TORCH, _BASE_CUDA = 240 * _MB, 500 * _MB, 2300 * _MB
 # Of a block of superpixels, for each pixel with its halo: what does not grow with channels, and
 # what each channel adds beside its value in the image.
 _SUPERPIXEL_PIXEL, _SUPERPIXEL_CHANNEL = 40, 9
 # Of a window, for each pixel of the image, beside what its network takes.
 _WINDOW_READ = 20
+# Of a band of tables with embeddings, for each cell.
+_BAND_CELL = 1400
 # Of tables and of merging, for each superpixel of a part, and of the whole image.
 _PART, _PART_ROW = 2**18, 500
 _ROW = 24
@@ -60,7 +62,13 @@ class Memory(NamedTuple):
 
 
 def predict_run(
-    plan: Plan, n_channels: int, dtype: DTypeLike, info: ModelInfo, workers: int
+    plan: Plan,
+    n_channels: int,
+    dtype: DTypeLike,
+    info: ModelInfo,
+    workers: int,
+    *,
+    on_gpu: bool = False,
 ) -> Memory:
     """Memory of `segment_large` on this machine.
 
@@ -76,6 +84,8 @@ def predict_run(
         The model.
     workers : int
         Tasks at a time.
+    on_gpu : bool
+        Whether the network computes on a GPU, in memory of its own.
 
     Returns
     -------
@@ -90,12 +100,21 @@ def predict_run(
     if plan.has_network:
         assert info.architecture is not None  # as of every model with windows
         window = [min(plan.core + 2 * plan.margin, length + plan.stride) for length in plan.shape]
-        seen = NETWORKS[info.architecture].window_bytes * plan.scale**2
-        task = max(task, round(window[0] * window[1] * (seen + _WINDOW_READ)))
+        network = NETWORKS[info.architecture]
+        # From a GPU only the output comes back, as numbers of 16 bits.
+        seen = network.window_bytes
+        if on_gpu:
+            seen = 4 * network.embedding_dim // plan.output_stride**2
+        task = max(
+            task,
+            round(window[0] * window[1] * (seen * plan.scale**2 + _WINDOW_READ)),
+            min(plan.band_rows * plan.grid.columns, plan.grid.n_cells) * _BAND_CELL,
+        )
     rows = plan.grid.n_cells
     # Merging is done here whatever the workers, on all threads.
     merge = min(rows, n_threads() * _PART) * _PART_ROW + rows * _ROW
-    return Memory(_BASE if info.name == MEAN_COLOR else _BASE_TORCH, task, workers, merge)
+    base = _BASE if info.name == MEAN_COLOR else _BASE_TORCH
+    return Memory(_BASE_CUDA if on_gpu else base, task, workers, merge)
 
 
 def predict_in_memory(shape: tuple[int, ...], n_channels: int, dtype: DTypeLike, model: str) -> int:
@@ -125,20 +144,20 @@ def predict_in_memory(shape: tuple[int, ...], n_channels: int, dtype: DTypeLike,
 
 
 def check_memory(
-    plan: Plan, image: Source, info: ModelInfo, workers: int, limit: int | None
+    plan: Plan, image: Source, info: ModelInfo, workers: int, limit: int | None, *, on_gpu: bool
 ) -> Memory:
     """The prediction for a run, or a `ParameterError` if it is above a limit.
 
     Parameters
     ----------
-    plan, info, workers
+    plan, info, workers, on_gpu
         As for `predict_run`.
     image : Source
         The image.
     limit : int or None
         Bytes that the run may take.
     """
-    need = predict_run(plan, image.n_channels, image.dtype, info, workers)
+    need = predict_run(plan, image.n_channels, image.dtype, info, workers, on_gpu=on_gpu)
     if limit is not None and need.peak > limit:
         raise ParameterError(
             f"memory_limit is {limit / _MB:.0f} MB; expected at least {need.peak / _MB:.0f} MB for "

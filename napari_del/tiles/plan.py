@@ -26,7 +26,9 @@ Area = tuple[slice, slice]
 
 # Cells beyond its own that a superpixel may reach into, and one to spare.
 _REACH = 4
-# Cells in a band of tables; half as many with a network, whose embeddings take more room.
+# Bands of an image, so that all workers have some, and the fewest cells that are worth a band.
+_BANDS, _FEW_CELLS = 16, 2**16
+# Most cells in a band of tables; half as many with a network, whose embeddings take more room.
 _BAND_CELLS = 2**19
 
 
@@ -204,7 +206,8 @@ class Plan:
     @property
     def band_rows(self) -> int:
         """Rows of cells in a band."""
-        cells = _BAND_CELLS // 2 if self.has_network else _BAND_CELLS
+        most = _BAND_CELLS // 2 if self.has_network else _BAND_CELLS
+        cells = min(max(_FEW_CELLS, -(-self.grid.n_cells // _BANDS)), most)
         return max(1, cells // self.grid.columns)
 
     @cached_property

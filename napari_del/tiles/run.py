@@ -104,8 +104,8 @@ def segment_large(
         "threads", "processes", or the address or client of a dask.distributed cluster, whose
         workers must reach the source and the store.
     workers : int, optional
-        Tasks at a time, by default as many as there are cores, or workers in the cluster; one
-        for threads that share a GPU.
+        Tasks at a time, by default as many as there are cores, or workers in the cluster. Threads
+        take turns on a GPU.
     memory_limit : int, optional
         Bytes of memory that the run may take on this machine. A run that is predicted to need
         more is refused before it begins.
@@ -160,10 +160,9 @@ def segment_large(
     image = Source(source, channels=channels, mask=mask, nodata=nodata)
     where = _device(info, device)
     plan = Plan(image.shape, step, block, **_windows(info, where, scale))
-    if workers is None and scheduler == "threads" and where is not None and "cuda" in where:
-        workers = 1  # a GPU has one task at a time
     with open_executor(scheduler, workers) as executor:
-        check_memory(plan, image, info, executor.local_workers, memory_limit)
+        on_gpu = where is not None and where.startswith("cuda")
+        check_memory(plan, image, info, executor.local_workers, memory_limit, on_gpu=on_gpu)
         parameters = {
             "model": str(model),
             "step": step,

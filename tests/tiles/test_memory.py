@@ -7,11 +7,15 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
 
+from napari_del.models import find_model, load_network
 from napari_del.models.vgg16 import DelVgg16
+from napari_del.tiles.memory import predict_run
+from napari_del.tiles.plan import Plan
 
 # The run of two workers, and its peak as the kernel counts it from the call of segment_large on.
 RUN = """
@@ -69,3 +73,14 @@ def test_a_run_takes_at_most_what_was_predicted(model, scale, height, width, tmp
         assert peak <= predicted
         peaks.append(peak)
     assert max(peaks) > 0.6 * predicted
+
+
+def test_a_gpu_has_the_memory_of_windows_for_itself():
+    info = find_model("del-lite")
+    network = load_network(info, torch.device("cpu"))
+    names = "core", "margin", "stride", "output_stride"
+    plan = Plan((8000, 8000), 8, 512, **{name: getattr(network, name) for name in names})
+    cpu, gpu = (predict_run(plan, 3, np.uint8, info, 4, on_gpu=on) for on in (False, True))
+    assert gpu.base > cpu.base + 10**9  # the libraries of CUDA
+    assert gpu.task < cpu.task / 2
+    assert gpu.merge == cpu.merge

@@ -13,6 +13,7 @@ import pytest
 import zarr
 
 from napari_del.errors import ParameterError, StoreError
+from napari_del.tiles.manifest import FORMAT_VERSION
 from napari_del.tiles.store import TileStore, differences
 
 SHAPE = (100, 150)
@@ -300,9 +301,9 @@ def test_open_says_what_is_wrong(store, tmp_path):
     document = json.loads(metadata.read_text())
     document["attributes"] |= {"format_version": 7, "napari_del_version": "9.1"}
     metadata.write_text(json.dumps(document))
-    with pytest.raises(StoreError, match=r"version 7 .* reads version 1: .* napari-del 9.1"):
+    with pytest.raises(StoreError, match=r"version 7 .* reads version 2: .* napari-del 9.1"):
         TileStore.open(store.url)
-    document["attributes"] |= {"format_version": 1}
+    document["attributes"] |= {"format_version": FORMAT_VERSION}
     del document["attributes"]["block"]
     metadata.write_text(json.dumps(document))
     with pytest.raises(StoreError, match="damaged: its zarr.json lacks block"):
