@@ -26,10 +26,9 @@ Area = tuple[slice, slice]
 
 # Cells beyond its own that a superpixel may reach into, and one to spare.
 _REACH = 4
-# Bands of an image, so that all workers have some, and the fewest cells that are worth a band.
-_BANDS, _FEW_CELLS = 16, 2**16
-# Most cells in a band of tables; half as many with a network, whose embeddings take more room.
-_BAND_CELLS = 2**19
+# Most cells in a band of tables. With a network, whose embeddings take more room and longer, half
+# as many, or a quarter, so that there are about `_BANDS`: enough for many workers.
+_BAND_CELLS, _BANDS = 2**19, 16
 
 
 def shape_of(area: Area) -> tuple[int, int]:
@@ -206,8 +205,9 @@ class Plan:
     @property
     def band_rows(self) -> int:
         """Rows of cells in a band."""
-        most = _BAND_CELLS // 2 if self.has_network else _BAND_CELLS
-        cells = min(max(_FEW_CELLS, -(-self.grid.n_cells // _BANDS)), most)
+        cells = _BAND_CELLS
+        if self.has_network:
+            cells = min(cells // 2, max(cells // 4, -(-self.grid.n_cells // _BANDS)))
         return max(1, cells // self.grid.columns)
 
     @cached_property
