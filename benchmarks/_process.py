@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -63,36 +64,39 @@ def run_limited(
     """
     start = time.perf_counter()
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
-    with open(log or os.devnull, "wb") as errors:  # noqa: PTH123 - devnull is a string
+    # What it prints goes to a file: a pipe that nobody reads meanwhile would be full at some time,
+    # and the command would wait for ever.
+    with (
+        tempfile.TemporaryFile("w+") as printed,
+        open(log or os.devnull, "wb") as errors,  # noqa: PTH123 - devnull is a string
+    ):
         process = subprocess.Popen(
             command,
             env=environment,
             cwd=folder,
-            stdout=subprocess.PIPE,
+            stdout=printed,
             stderr=errors if log else None,
-            text=True,
             start_new_session=True,
         )
-    ended = None
-    peak, finished = 0, True
-    while ended is None:
-        # Reaped here, so that the kernel's figures can be had.
-        pid, status, usage = os.wait4(process.pid, os.WNOHANG)
-        if pid:
-            ended = usage
-            break
-        peak = max(peak, _resident(process.pid))
-        if limit is not None and time.perf_counter() - start > limit:
-            finished = False
-            os.killpg(process.pid, signal.SIGKILL)
-            _, status, ended = os.wait4(process.pid, 0)
-            break
-        time.sleep(_PAUSE)
-    seconds = time.perf_counter() - start
-    process.returncode = os.waitstatus_to_exitcode(status)
-    assert process.stdout is not None
-    output = process.stdout.read() if finished else ""
-    process.stdout.close()
+        ended = None
+        peak, finished = 0, True
+        while ended is None:
+            # Reaped here, so that the kernel's figures can be had.
+            pid, status, usage = os.wait4(process.pid, os.WNOHANG)
+            if pid:
+                ended = usage
+                break
+            peak = max(peak, _resident(process.pid))
+            if limit is not None and time.perf_counter() - start > limit:
+                finished = False
+                os.killpg(process.pid, signal.SIGKILL)
+                _, status, ended = os.wait4(process.pid, 0)
+                break
+            time.sleep(_PAUSE)
+        seconds = time.perf_counter() - start
+        process.returncode = os.waitstatus_to_exitcode(status)
+        printed.seek(0)
+        output = printed.read() if finished else ""
     if finished and process.returncode:
         raise subprocess.CalledProcessError(process.returncode, command, output)
     unit = 1 if sys.platform == "darwin" else 1024
