@@ -6,18 +6,16 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
-from napari_del._threads import parallel_for
 from napari_del.contrast import ColorMoments
 from napari_del.errors import ParameterError
-from napari_del.graph import AdjacencyGraph, Nodes
+from napari_del.graph import AdjacencyGraph, Nodes, look_up
 
 if TYPE_CHECKING:
     from napari_del.linkages import Cut, Linkages
 
-__all__ = ["MemoryTables", "Tables", "check_out", "look_up"]
+__all__ = ["MemoryTables", "Tables", "check_out"]
 
 
 class Tables(Protocol):
@@ -166,45 +164,3 @@ def check_out(out: NDArray[np.int32], shape: tuple[int, int]) -> None:
         raise ParameterError(
             f"out has shape {out.shape} and dtype {out.dtype}; expected {shape} and int32"
         )
-
-
-def look_up(
-    image: NDArray[np.int32], numbers: NDArray[np.int32], out: NDArray[np.int32] | None = None
-) -> NDArray[np.int32]:
-    """Give each superpixel of an image its number.
-
-    Parameters
-    ----------
-    image : ndarray of int32, shape (Y, X)
-        1 + row of each pixel, 0 where masked.
-    numbers : ndarray of int32, shape (n,)
-        Of each row.
-    out : ndarray of int32, shape (Y, X), optional
-        Array to write to.
-
-    Returns
-    -------
-    ndarray of int32, shape (Y, X)
-        0 where masked.
-    """
-    table = np.concatenate([np.zeros(1, np.int32), numbers])
-    found = np.empty(image.shape, np.int32) if out is None else out
-    parallel_for(
-        lambda a, b: _look_up(a, b, image, table, found),
-        image.shape[0],
-        grain=max(1, 2**16 // max(1, image.shape[1])),
-    )
-    return found
-
-
-@njit(nogil=True, cache=True)
-def _look_up(
-    start: int,
-    stop: int,
-    image: NDArray[np.int32],
-    table: NDArray[np.int32],
-    out: NDArray[np.int32],
-) -> None:
-    for y in range(start, stop):
-        for x in range(image.shape[1]):
-            out[y, x] = table[image[y, x]]

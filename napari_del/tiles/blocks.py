@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from napari_del._threads import use_one_torch_thread
 from napari_del.contrast import color_sums
 from napari_del.embedding import pool, run_window
-from napari_del.graph import Nodes, adjacency, count_ids, number_nodes
+from napari_del.graph import Nodes, adjacency, count_ids, look_up, number_nodes
 from napari_del.normalise import (
     displayed,
     lattice_spacing,
@@ -79,12 +79,13 @@ def superpixels(job: Job, key: str) -> None:
     height, width = shape_of(block.core)
     image = ring.image[:height, :width]
     counts = np.zeros(whole.size + 1, np.int64)
-    count_ids(image, counts)
+    if image.size == ring.image.size:  # no blocks follow
+        counts[1:] = ring.sizes
+    else:
+        count_ids(image, counts)
     y, x = _inside(block.core, block.extent)
     sums, squares = color_sums(normalised.features[:, y, x], Nodes(image, ring.ids, counts[1:]))
     own = counts[1:] > 0
-    table = np.zeros(whole.size + 1, plan.ids_dtype)
-    table[1:] = whole
     job.store.write_table(
         "superpixels",
         key,
@@ -96,7 +97,7 @@ def superpixels(job: Job, key: str) -> None:
             "edges": whole[graph.edges],
             "lengths": graph.lengths,
         },
-        pixels=(block.core, table[image]),
+        pixels=(block.core, look_up(image, whole.astype(plan.ids_dtype))),
     )
 
 

@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 
 from napari_del._threads import thread_budget
 from napari_del.errors import ReadError
+from napari_del.graph import look_up
 from napari_del.linkages import Cut, Linkages
 from napari_del.superpixels.grid import Grid
-from napari_del.tables import look_up
 from napari_del.tiles.ids import number_places
 
 if TYPE_CHECKING:

@@ -22,7 +22,7 @@ __all__ = ["Memory", "check_memory", "predict_in_memory", "predict_run"]
 
 _MB = 10**6
 # The interpreter and what it imports: without PyTorch, with it, and with the libraries of CUDA.
-_BASE, _BASE_TORCH, _BASE_CUDA = 240 * _MB, 500 * _MB, 2300 * _MB
+_BASE, _BASE_TORCH, _BASE_CUDA = 240 * _MB, 600 * _MB, 2300 * _MB
 # Of a block of superpixels, for each pixel with its halo: what does not grow with channels, and
 # what each channel adds beside its value in the image.
 _SUPERPIXEL_PIXEL, _SUPERPIXEL_CHANNEL = 40, 9
