@@ -110,7 +110,7 @@ def run(image: Path, store: Path, args: argparse.Namespace) -> dict[str, Any]:
     plan = _plan(source, args)
     need = predict_run(
         plan, source.shape[2], source.dtype, info, workers,
-        on_gpu=resolve_device(args.device).type == "cuda" if args.device != "cpu" else False,
+        on_gpu=args.device != "cpu",
     )  # fmt: skip
     return {
         "shape": list(source.shape),

@@ -8,12 +8,13 @@ they add up in any order.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from napari_del._look_up import look_up
 from napari_del._threads import n_threads, parallel_for
 from napari_del.merging import to_fixed
 
@@ -24,11 +25,8 @@ __all__ = [
     "adjacency",
     "count_ids",
     "dissimilarity",
-    "look_up",
     "number_nodes",
 ]
-
-Id = TypeVar("Id", np.int32, np.int64)
 
 # Fixed point of boundary probabilities: 1.0 becomes this.
 BOUNDARY_SCALE = 2**15
@@ -76,48 +74,6 @@ def number_nodes(superpixels: NDArray[np.int32]) -> Nodes:
     number = np.zeros(counts.size - 1, np.int32)
     number[ids - 1] = np.arange(1, ids.size + 1, dtype=np.int32)
     return Nodes(look_up(superpixels, number), ids, sizes)
-
-
-def look_up(
-    image: NDArray[np.int32], numbers: NDArray[Id], out: NDArray[Id] | None = None
-) -> NDArray[Id]:
-    """Give each superpixel of an image its number.
-
-    Parameters
-    ----------
-    image : ndarray of int32, shape (Y, X)
-        1 + row of each pixel, 0 where masked.
-    numbers : ndarray of int32 or int64, shape (n,)
-        Of each row.
-    out : ndarray of the type of `numbers`, shape (Y, X), optional
-        Array to write to.
-
-    Returns
-    -------
-    ndarray of the type of `numbers`, shape (Y, X)
-        0 where masked.
-    """
-    table = np.concatenate([np.zeros(1, numbers.dtype), numbers])
-    found = np.empty(image.shape, numbers.dtype) if out is None else out
-    parallel_for(
-        lambda a, b: _look_up(a, b, image, table, found),
-        image.shape[0],
-        grain=max(1, 2**16 // max(1, image.shape[1])),
-    )
-    return found
-
-
-@njit(nogil=True, cache=True)
-def _look_up(
-    start: int,
-    stop: int,
-    image: NDArray[np.int32],
-    table: NDArray[Id],
-    out: NDArray[Id],
-) -> None:
-    for y in range(start, stop):
-        for x in range(image.shape[1]):
-            out[y, x] = table[image[y, x]]
 
 
 @njit(nogil=True, cache=True)

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from napari_del._look_up import look_up
 from napari_del.contrast import ColorMoments
 from napari_del.errors import ParameterError
-from napari_del.graph import AdjacencyGraph, Nodes, look_up
+from napari_del.graph import AdjacencyGraph, Nodes
 
 if TYPE_CHECKING:
     from napari_del.linkages import Cut, Linkages

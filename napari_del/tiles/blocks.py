@@ -5,10 +5,11 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from napari_del._look_up import look_up
 from napari_del._threads import use_one_torch_thread
 from napari_del.contrast import color_sums
 from napari_del.embedding import pool, run_window
-from napari_del.graph import Nodes, adjacency, count_ids, look_up, number_nodes
+from napari_del.graph import Nodes, adjacency, count_ids, number_nodes
 from napari_del.normalise import (
     displayed,
     lattice_spacing,

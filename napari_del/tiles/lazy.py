@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
+from napari_del._look_up import look_up
 from napari_del._threads import thread_budget
 from napari_del.errors import ReadError
-from napari_del.graph import look_up
 from napari_del.linkages import Cut, Linkages
 from napari_del.superpixels.grid import Grid
 from napari_del.tiles.ids import number_places
