@@ -68,7 +68,7 @@ def run_limited(
     # and the command would wait for ever.
     with (
         tempfile.TemporaryFile("w+") as printed,
-        open(log or os.devnull, "wb") as errors,  # noqa: PTH123 - devnull is a string
+        (log or Path(os.devnull)).open("wb") as errors,
     ):
         process = subprocess.Popen(
             command,
