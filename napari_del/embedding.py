@@ -17,12 +17,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from napari_del._threads import (
     n_threads,
-    parallel_for,
     thread_budget,
     torch_threads_restored,
     use_one_torch_thread,
@@ -31,6 +29,7 @@ from napari_del.contrast import color_sums
 from napari_del.graph import BOUNDARY_SCALE, Nodes
 from napari_del.models.device import turn_on
 from napari_del.normalise import UNIT, NormalisedImage
+from napari_del.pooling import EMBEDDING_SCALE, mean_embedding, pool
 
 if TYPE_CHECKING:
     import torch
@@ -38,20 +37,15 @@ if TYPE_CHECKING:
     from napari_del.models import Network
 
 __all__ = [
-    "EMBEDDING_SCALE",
     "MEAN_COLOR_SCALE",
     "Pooled",
     "Window",
     "canonical_windows",
     "embed",
     "mean_color",
-    "mean_embedding",
-    "pool",
     "run_window",
 ]
 
-# Fixed point of embeddings: 1.0 becomes this; values beyond +-16 are clipped.
-EMBEDDING_SCALE = 2**11
 # Units of CIELAB that count as a distance of 1 between mean colours.
 MEAN_COLOR_UNIT = 20
 MEAN_COLOR_SCALE = UNIT * MEAN_COLOR_UNIT
@@ -125,8 +119,8 @@ def _filled(pixels: NDArray[np.uint8], window: Window) -> NDArray[np.uint8]:
 
 def run_window(
     network: Network, pixels: NDArray[np.uint8], window: Window, device: torch.device
-) -> tuple[NDArray[np.int16], NDArray[np.uint16] | None]:
-    """Run a network on one window and quantise the output of its core.
+) -> tuple[NDArray[np.float32] | NDArray[np.int16], NDArray[np.uint16] | None]:
+    """Run a network on one window and give the output of its core.
 
     Parameters
     ----------
@@ -142,161 +136,33 @@ def run_window(
 
     Returns
     -------
-    embedding : ndarray of int16, shape (H, W, D)
-        In units of ``1 / EMBEDDING_SCALE``, at the network's output stride.
+    embedding : ndarray of float32 or int16, shape (H, W, D)
+        At the network's output stride, for `pool`. From a GPU it comes in fixed point, int16 in
+        units of ``1 / EMBEDDING_SCALE``, which is half as much to copy.
     boundary : ndarray of uint16, shape (H, W), or None
         Boundary probability in units of ``1 / BOUNDARY_SCALE``.
     """
     import torch
 
     s = network.output_stride
-    inner = tuple(
+    rows, columns = (
         slice((core.start - extent.start) // s, -(-(core.stop - extent.start) // s))
         for core, extent in zip(window.core, window.extent, strict=True)
     )
     with torch.inference_mode(), turn_on(device):
         x = torch.from_numpy(_filled(pixels, window)).to(device)
         # (Y, X, C) in memory is what PyTorch calls channels last, its fastest order here.
-        embedding, logits = network(x.permute(2, 0, 1)[None].float())
-        values = embedding[0, :, inner[0], inner[1]].permute(1, 2, 0)
+        embedding, logits = network(x.permute(2, 0, 1)[None].float(), (rows, columns))
+        values = embedding[0].permute(1, 2, 0)
         if device.type != "cpu":
-            # As `_quantise` does it: half as many bytes are left to copy.
+            # As `_to_fixed` does it.
             values = (values * EMBEDDING_SCALE).round_().clamp_(-32768, 32767).to(torch.int16)
         output = values.cpu().numpy()
         boundary = None
         if logits is not None:
-            probability = torch.sigmoid(logits[0, 0, inner[0], inner[1]])
+            probability = torch.sigmoid(logits[0, 0])
             boundary = (probability * BOUNDARY_SCALE).round_().to(torch.int32).cpu()
-    if device.type == "cpu":
-        fixed = np.empty(output.shape, np.int16)
-        parallel_for(lambda a, b: _quantise(a, b, output, fixed), len(output), grain=16)
-    else:
-        fixed = output
-    return fixed, None if boundary is None else boundary.numpy().astype(np.uint16)
-
-
-@njit(nogil=True, cache=True)
-def _quantise(start: int, stop: int, values: NDArray[np.float32], fixed: NDArray[np.int16]) -> None:
-    """Round rows `start` to `stop` to fixed point, half to even, clipped: all in one pass."""
-    for i in range(start, stop):
-        for j in range(values.shape[1]):
-            for c in range(values.shape[2]):
-                scaled = np.rint(values[i, j, c] * np.float32(EMBEDDING_SCALE))
-                fixed[i, j, c] = np.int16(min(max(scaled, np.float32(-32768)), np.float32(32767)))
-
-
-@njit(nogil=True, cache=True)
-def _pool(
-    start: int,
-    stop: int,
-    image: NDArray[np.int32],
-    embedding: NDArray[np.int16],
-    stride: int,
-    sums: NDArray[np.int64],
-) -> None:
-    """Add channels `start` to `stop` of all pixels to the sums of their nodes.
-
-    What follows in a row and belongs to one node is summed up on its own first, in 32 bits,
-    which 65,536 pixels of 16 bits cannot exceed.
-    """
-    height, width = image.shape
-    run = np.zeros(stop - start, np.int32)
-    for i in range(embedding.shape[0]):
-        y0, y1 = i * stride, min((i + 1) * stride, height)
-        current = np.int32(0)
-        length = 0
-        for j in range(embedding.shape[1]):
-            x0, x1 = j * stride, min((j + 1) * stride, width)
-            node = image[y0, x0]
-            uniform = True
-            for y in range(y0, y1):
-                for x in range(x0, x1):
-                    if image[y, x] != node:
-                        uniform = False
-            if not uniform or node != current or length > 32768:
-                if current > 0:
-                    for c in range(run.size):
-                        sums[current - 1, start + c] += run[c]
-                run[:] = 0
-                current = node if uniform else np.int32(0)
-                length = 0
-            if uniform:
-                weight = np.int32((y1 - y0) * (x1 - x0))
-                length += (y1 - y0) * (x1 - x0)
-                for c in range(run.size):
-                    run[c] += weight * embedding[i, j, start + c]
-            else:
-                for y in range(y0, y1):
-                    for x in range(x0, x1):
-                        here = image[y, x]
-                        share = np.int32(0)
-                        for v in range(y0, y1):
-                            for u in range(x0, x1):
-                                if image[v, u] == here:
-                                    if share == 0 and (v < y or (v == y and u < x)):
-                                        share = np.int32(-1)  # counted at that pixel
-                                    if share >= 0:
-                                        share += np.int32(1)
-                        if here > 0 and share > 0:
-                            for c in range(start, stop):
-                                sums[here - 1, c] += share * embedding[i, j, c]
-        if current > 0:
-            for c in range(run.size):
-                sums[current - 1, start + c] += run[c]
-        run[:] = 0
-
-
-def pool(
-    image: NDArray[np.int32], embedding: NDArray[np.int16], stride: int, sums: NDArray[np.int64]
-) -> None:
-    """Add the embeddings of pixels to the sums of their nodes.
-
-    Parameters
-    ----------
-    image : ndarray of int32, shape (H, W)
-        1 + node of each pixel, 0 where masked.
-    embedding : ndarray of int16, shape (ceil(H / stride), ceil(W / stride), D)
-        Output of `run_window`.
-    stride : int
-        Pixels of the image for one of `embedding`, in each direction.
-    sums : ndarray of int64, shape (n, D)
-        Changed in place.
-    """
-    # Threads share the channels: each has columns of `sums` to itself.
-    channels = sums.shape[1]
-    share = -(-channels // n_threads())
-    parallel_for(
-        lambda a, b: _pool(a * share, min(b * share, channels), image, embedding, stride, sums),
-        -(-channels // share),
-    )
-
-
-def mean_embedding(
-    sums: NDArray[np.int64], scale: int, sizes: NDArray[np.int64]
-) -> NDArray[np.float32]:
-    """Means of fixed-point sums.
-
-    Parameters
-    ----------
-    sums : ndarray of int64, shape (n, D)
-        In units of ``1 / scale``.
-    scale : int
-        Fixed point.
-    sizes : ndarray of int64, shape (n,)
-        Pixels of each node.
-
-    Returns
-    -------
-    ndarray of float32, shape (n, D)
-    """
-    means = np.empty(sums.shape, np.float32)
-
-    def divide(start: int, stop: int) -> None:
-        part = slice(start, stop)
-        means[part] = sums[part] / (sizes[part, np.newaxis] * float(scale))
-
-    parallel_for(divide, len(means), grain=1024)
-    return means
+    return output, None if boundary is None else boundary.numpy().astype(np.uint16)
 
 
 @dataclass(frozen=True)

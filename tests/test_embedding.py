@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 from napari_del import segment
 from napari_del._threads import torch_threads_restored, use_one_torch_thread
 from napari_del.embedding import (
-    EMBEDDING_SCALE,
     MEAN_COLOR_UNIT,
     Window,
     canonical_windows,
@@ -22,6 +21,7 @@ from napari_del.embedding import (
 from napari_del.graph import BOUNDARY_SCALE, number_nodes
 from napari_del.models import find_model, load_network
 from napari_del.normalise import UNIT, NormalisedImage, normalise
+from napari_del.pooling import EMBEDDING_SCALE, pool
 
 CPU = torch.device("cpu")
 
@@ -48,11 +48,11 @@ class Coordinates(torch.nn.Module):
         self.output_stride, self.core, self.margin = output_stride, core, margin
         self.seen = []
 
-    def forward(self, x):
+    def forward(self, x, core):
         assert x.dtype == torch.float32 and x.shape[:2] == (1, 3)
         assert x.shape[2] % self.stride == 0 and x.shape[3] % self.stride == 0
         self.seen.append(tuple(x.shape[2:]))
-        small = torch.nn.functional.avg_pool2d(x, self.output_stride)
+        small = torch.nn.functional.avg_pool2d(x, self.output_stride)[:, :, core[0], core[1]]
         return small / 64, small[:, :1] / 64 - 2
 
 
@@ -131,9 +131,13 @@ def test_pooling_equals_sums_by_force_for_any_grouping_into_windows(h, w, stride
     assert out.boundary.shape == (-(-h // stride), -(-w // stride))
 
 
+def in_fixed_point(values):
+    return np.clip(np.rint(values * EMBEDDING_SCALE), -(2**15), 2**15 - 1).astype(np.int64)
+
+
 def test_values_beyond_the_fixed_point_are_clipped_at_both_ends():
     class Loud(Coordinates):
-        def forward(self, x):
+        def forward(self, x, core):
             return (x - 128) * 1e6, (x[:, :1] - 128) * 1e6
 
     display = np.zeros((4, 8, 3), np.uint8)
@@ -141,9 +145,40 @@ def test_values_beyond_the_fixed_point_are_clipped_at_both_ends():
     embedding, boundary = run_window(
         Loud(1, 8, 0), display, Window((slice(0, 4), slice(0, 8)), (slice(0, 4), slice(0, 8))), CPU
     )
-    assert embedding.dtype == np.int16 and boundary.dtype == np.uint16
-    assert (embedding[:, :4] == -(2**15)).all() and (embedding[:, 4:] == 2**15 - 1).all()
+    assert boundary.dtype == np.uint16
     assert (boundary[:, :4] == 0).all() and (boundary[:, 4:] == BOUNDARY_SCALE).all()
+    pixels = np.arange(1, 33, dtype=np.int32).reshape(4, 8)
+    sums = np.zeros((32, 3), np.int64)
+    pool(pixels, embedding, 1, sums)
+    sums = sums.reshape(4, 8, 3)
+    assert (sums[:, :4] == -(2**15)).all() and (sums[:, 4:] == 2**15 - 1).all()
+
+
+@given(st.integers(1, 9), st.integers(1, 9), st.integers(0, 2**32 - 1))
+def test_pooling_takes_floats_as_the_nearest_fixed_point_however_they_lie(h, w, seed):
+    rng = np.random.default_rng(seed)
+    # Halves of the unit among them, which go to the even number.
+    whole = rng.integers(-90, 90, (h + 1, w + 2, 7)).astype(np.float32) / (2 * EMBEDDING_SCALE)
+    values = whole[1:, 2:, :5]
+    nodes = number_nodes(rng.integers(0, 4, (2 * h - 1, 2 * w)).astype(np.int32))
+    expected = pooled_by_force(nodes, in_fixed_point(values), 2)
+    for given_values in (
+        values,
+        np.ascontiguousarray(values),
+        values.transpose(2, 0, 1).copy().transpose(1, 2, 0),
+        in_fixed_point(values).astype(np.int16),
+    ):
+        sums = np.zeros_like(expected)
+        pool(nodes.image, given_values, 2, sums)
+        np.testing.assert_array_equal(sums, expected)
+
+
+def test_a_node_of_many_loud_pixels_in_a_row_is_summed_up_in_full():
+    # More pixels of the greatest value than a sum of 32 bits could take.
+    values = np.full((1, 70_000, 2), -(2**15), np.int16)
+    sums = np.zeros((1, 2), np.int64)
+    pool(np.ones((1, 70_000), np.int32), values, 1, sums)
+    assert sums.tolist() == [[-(2**15) * 70_000] * 2]
 
 
 def test_progress_counts_windows():
@@ -164,7 +199,7 @@ def test_a_network_runs_on_tiny_images(lite, shape):
     (window,) = canonical_windows(shape, core=lite.core, margin=lite.margin, stride=lite.stride)
     embedding, boundary = run_window(lite, display, window, CPU)
     cells = (-(-shape[0] // 2), -(-shape[1] // 2))
-    assert embedding.shape == (*cells, 64) and embedding.dtype == np.int16
+    assert embedding.shape == (*cells, 64) and embedding.dtype == np.float32
     assert boundary.shape == cells
     assert boundary.max() <= BOUNDARY_SCALE
     assert np.ptp(embedding) > 0
@@ -195,6 +230,7 @@ def test_a_network_in_small_windows_equals_itself_in_the_same_windows(lite, monk
         for window in reversed(windows):
             pixels = normalised.display[window.extent]
             embedding, boundary = run_window(lite, pixels, window, CPU)
+            embedding = in_fixed_point(embedding)
             part = nodes.image[window.core]
             for y, x in np.ndindex(part.shape):
                 sums[part[y, x] - 1] += embedding[y // 2, x // 2]

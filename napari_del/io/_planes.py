@@ -85,6 +85,12 @@ class Plane(_Sliced):
         self.shape = tuple(int(array.shape[axis]) for axis in order)
         self.dtype = np.dtype(array.dtype)
 
+    @property
+    def chunks(self) -> tuple[int, ...] | None:
+        """Shape of the chunks that the array is stored in, None if it is not."""
+        chunks = getattr(self.array, "chunks", None)
+        return None if chunks is None else tuple(chunks[axis] for axis in self.order)
+
     def _read(self, window: tuple[slice, ...]) -> npt.NDArray[Any]:
         key: list[int | slice | None] = list(self.index)
         for axis, part in zip(self.order, window, strict=True):
@@ -113,6 +119,12 @@ class Converted(_Sliced):
         example = function(np.zeros((1, 1, *plane.shape[2:]), plane.dtype))
         self.shape = (*plane.shape[:2], *example.shape[2:])
         self.dtype = example.dtype
+
+    @property
+    def chunks(self) -> tuple[int, ...] | None:
+        """Shape of the chunks that the plane is stored in, None if it is not."""
+        chunks = getattr(self.plane, "chunks", None)
+        return None if chunks is None else (*chunks[:2], *self.shape[2:])
 
     def _read(self, window: tuple[slice, ...]) -> npt.NDArray[Any]:
         converted: npt.NDArray[Any] = self.function(np.asarray(self.plane[window[:2]]))

@@ -117,10 +117,19 @@ class TiffArray:
                 else:
                     whole = tif.pages[self._page].asarray()
             return np.asarray(whole, dtype=self.dtype).reshape(self.shape)[key]
+        return np.asarray(self._opened()[key], dtype=self.dtype)
+
+    @property
+    def chunks(self) -> tuple[int, ...] | None:
+        """Shape of what is decoded at a time; None where pixels lie in the file as they are."""
+        chunks = getattr(self._opened(), "chunks", None)
+        return chunks if chunks is not None and len(chunks) == len(self.shape) else None
+
+    def _opened(self) -> Any:
         with self._lock:
             if self._array is None:
                 self._array = self._open()
-        return np.asarray(self._array[key], dtype=self.dtype)
+            return self._array
 
     def _open(self) -> Any:
         """Map the pixels where they lie in the file as they are, else decode them by chunks."""

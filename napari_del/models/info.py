@@ -61,8 +61,10 @@ class Network(Protocol):
     embedding_dim: int
     has_boundary: bool
 
-    def __call__(self, x: Tensor, /) -> tuple[Tensor, Tensor | None]:
-        """Embedding and boundary logits of an RGB image from 0 to 255."""
+    def __call__(
+        self, x: Tensor, core: tuple[slice, slice] | None = None, /
+    ) -> tuple[Tensor, Tensor | None]:
+        """Embedding and boundary logits of an RGB image from 0 to 255, or of a core of them."""
         ...
 
 

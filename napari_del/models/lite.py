@@ -10,10 +10,10 @@ plain convolution with bias. The decoder adds coarse to fine features down to a 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from itertools import pairwise
-from typing import ClassVar
+from typing import ClassVar, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -105,6 +105,40 @@ def _by_rows(
         part = compute(first, min(start + rows + halo, height))
         parts.append(part[:, :, start - first : start - first + rows])
     return torch.cat(parts, dim=2)
+
+
+class _Parts(NamedTuple):
+    """Rows and columns at a level of the decoder that its output in a core depends on.
+
+    Attributes
+    ----------
+    seen : tuple of slice
+        Those that a 3 x 3 convolution takes in, whole pixels of the next coarser level.
+    wanted : tuple of slice
+        Those of them that are wanted of it, as seen from the first.
+    below : tuple of slice
+        Those of the next coarser level that `seen` are enlarged from.
+    """
+
+    seen: tuple[slice, slice]
+    wanted: tuple[slice, slice]
+    below: tuple[slice, slice]
+
+
+def _parts(wanted: Sequence[slice], level: Tensor) -> _Parts:
+    """What an output of a level depends on, and what of the level itself is needed."""
+    seen, inner, below = [], [], []
+    for part, length in zip(wanted, level.shape[2:], strict=True):
+        start = max(0, part.start - 1) // 2
+        stop = -(-min(part.stop + 1, length) // 2)
+        seen.append(slice(2 * start, 2 * stop))
+        inner.append(slice(part.start - 2 * start, part.stop - 2 * start))
+        below.append(slice(start, stop))
+    return _Parts(*((y, x) for y, x in (seen, inner, below)))
+
+
+def _cut(x: Tensor, part: tuple[slice, slice]) -> Tensor:
+    return x[:, :, part[0], part[1]]
 
 
 class _SamePad(nn.Module):
@@ -224,18 +258,23 @@ class DelLite(nn.Module):
 
         return cls(max(ENCODERS, key=alike))
 
-    def forward(self, x: Tensor) -> tuple[Tensor, Tensor | None]:
+    def forward(
+        self, x: Tensor, core: tuple[slice, slice] | None = None
+    ) -> tuple[Tensor, Tensor | None]:
         """Embed an image.
 
         Parameters
         ----------
         x : Tensor of float, shape (B, 3, H, W)
             Red, green and blue from 0 to 255; H and W are multiples of 32.
+        core : tuple of slice, optional
+            Rows and columns of the output that are wanted, by default all. The decoder leaves out
+            what they do not depend on.
 
         Returns
         -------
-        embedding : Tensor of float, shape (B, 64, H / 2, W / 2)
-        boundary : Tensor of float, shape (B, 1, H / 2, W / 2)
+        embedding : Tensor of float, shape (B, 64, H / 2, W / 2), or of the core
+        boundary : Tensor of float, shape (B, 1, H / 2, W / 2), or of the core
             Logits of the probability that a region ends here.
         """
         image, width = x, x.shape[3] // 2
@@ -254,19 +293,28 @@ class DelLite(nn.Module):
                 levels.append(x)
         y = F.relu(self.laterals[-1](levels[-1]), inplace=True)
         y = y + F.relu(self.context(y), inplace=True)
+        parts: list[_Parts] = []
+        wanted = core or (slice(0, levels[0].shape[2]), slice(0, levels[0].shape[3]))
+        for level_features in levels[:-1]:
+            parts.append(_parts(wanted, level_features))
+            wanted = parts[-1].below
+        y = _cut(y, parts[-1].below)
         for level in range(len(_TAPS) - 2, 0, -1):
+            part = parts[level]
             # Channels are reduced before the image grows, where that costs a quarter.
             y = F.interpolate(self.reduce[level](y), scale_factor=2.0, mode="nearest")
-            y = F.relu(y.add_(self.laterals[level](levels[level])), inplace=True)
+            y = F.relu(y.add_(self.laterals[level](_cut(levels[level], part.seen))), inplace=True)
             y = F.relu(self.smooth[level - 1](y), inplace=True)
-        fine, coarse = levels[0], self.reduce[0](y)
+            y = _cut(y, part.wanted)
+        fine, coarse = _cut(levels[0], parts[0].seen), self.reduce[0](y)
         out = _by_rows(
             lambda a, b: self._last(fine[:, :, a:b], coarse[:, :, a // 2 : b // 2]),
             fine,
             fine.shape[2],
-            width * self.head.out_channels,
+            fine.shape[3] * self.head.out_channels,
             1,
         )
+        out = _cut(out, parts[0].wanted)
         return out[:, : self.embedding_dim], out[:, self.embedding_dim :]
 
     def _first(self, x: Tensor) -> Tensor:

@@ -38,8 +38,10 @@ class Bfloat16Network(nn.Module):
         self.margin = network.margin
         self.output_stride = network.output_stride
 
-    def forward(self, x: Tensor) -> tuple[Tensor, Tensor | None]:
+    def forward(
+        self, x: Tensor, core: tuple[slice, slice] | None = None
+    ) -> tuple[Tensor, Tensor | None]:
         """Embed an image, see the network's own ``forward``; the outputs are 32-bit."""
         with torch.autocast(x.device.type, dtype=torch.bfloat16):
-            embedding, boundary = self._network(x)
+            embedding, boundary = self._network(x, core)
         return embedding.float(), None if boundary is None else boundary.float()

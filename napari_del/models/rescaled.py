@@ -51,18 +51,23 @@ class RescaledNetwork(nn.Module):
         self._finer = max(self._enlarge // network.output_stride, 1)
         self.output_stride = network.output_stride * self._reduce * self._finer // self._enlarge
 
-    def forward(self, x: Tensor) -> tuple[Tensor, Tensor | None]:
+    def forward(
+        self, x: Tensor, core: tuple[slice, slice] | None = None
+    ) -> tuple[Tensor, Tensor | None]:
         """Embed an image, see the network's own ``forward``.
 
         Parameters
         ----------
         x : Tensor of float, shape (B, 3, H, W)
             Red, green and blue from 0 to 255; H and W are multiples of `stride`.
+        core : tuple of slice, optional
+            Rows and columns of the output that are wanted, by default all.
 
         Returns
         -------
         embedding : Tensor of float, shape (B, D, H / output_stride, W / output_stride)
         boundary : Tensor of float, shape (B, 1, H / output_stride, W / output_stride), or None
+            Both of the core alone, if there is one.
         """
         if self._enlarge > 1:
             x = F.interpolate(
@@ -70,7 +75,10 @@ class RescaledNetwork(nn.Module):
             )
         if self._reduce > 1:
             x = F.avg_pool2d(x, self._reduce)
-        embedding, boundary = self._network(x.contiguous(memory_format=torch.channels_last))
+        if core is not None:
+            rows, columns = (slice(c.start * self._finer, c.stop * self._finer) for c in core)
+            core = rows, columns
+        embedding, boundary = self._network(x.contiguous(memory_format=torch.channels_last), core)
         if self._finer > 1:
             embedding = F.avg_pool2d(embedding, self._finer)
             boundary = None if boundary is None else F.avg_pool2d(boundary, self._finer)

@@ -258,7 +258,7 @@ class DelVgg16(nn.Module):
         """A network for a state dict, which is not loaded; there is one kind."""
         return cls()
 
-    def forward(self, x: Tensor) -> tuple[Tensor, None]:
+    def forward(self, x: Tensor, core: tuple[slice, slice] | None = None) -> tuple[Tensor, None]:
         """Embed every pixel.
 
         Parameters
@@ -266,13 +266,16 @@ class DelVgg16(nn.Module):
         x : torch.Tensor, shape (B, 3, H, W)
             RGB images with values 0 to 255, in the dtype of the weights. The mean is subtracted
             here.
+        core : tuple of slice, optional
+            Rows and columns that are wanted, by default all.
 
         Returns
         -------
-        embedding : torch.Tensor, shape (B, 64, H, W)
+        embedding : torch.Tensor, shape (B, 64, H, W), or of the core
         boundary : None
             This network has no boundary channel.
         """
+        rows, columns = core or (slice(None), slice(None))
         # In one expression, so that the 416 channels are let go before the last layer runs.
-        x = functional.relu_(self._apply_layer("conv_dim", self.features(x)))
+        x = functional.relu_(self._apply_layer("conv_dim", self.features(x)))[:, :, rows, columns]
         return self._apply_layer("conv_dsp", x), None

@@ -14,7 +14,9 @@ import numpy as np
 import zarr
 from numpy.typing import NDArray
 from zarr.abc.store import Store
-from zarr.codecs import Crc32cCodec, ZstdCodec
+from zarr.codecs import BloscCodec, Crc32cCodec
+from zarr.core.buffer import default_buffer_prototype
+from zarr.core.metadata import ArrayV3Metadata
 from zarr.storage import MemoryStore, StorePath
 
 from napari_del.tiles.backend import (
@@ -42,9 +44,10 @@ __all__ = [
     "write_arrays",
 ]
 
-# The quickest level but for negative ones. Ids of superpixels shrink to less than a tenth with
-# it, and higher levels gain little.
-_LEVEL = 1
+# Sorted by the bytes of each number and with lz4, tables take less room than with zstd, and less
+# than half the time. Ids of superpixels take a ninth of their bytes, with zstd a twentieth, and are
+# read in half the time.
+_COMPRESSOR = BloscCodec(cname="lz4", clevel=5, shuffle="shuffle")
 _CHUNK_BYTES = 2**20
 
 
@@ -67,7 +70,7 @@ def _template(dtype: str, chunks: tuple[int, ...]) -> dict[str, Any]:
         shape=chunks,
         dtype=dtype,
         chunks=chunks,
-        compressors=[ZstdCodec(level=_LEVEL), Crc32cCodec()],
+        compressors=[_COMPRESSOR, Crc32cCodec()],
         fill_value=0,
         zarr_format=3,
     )
@@ -178,13 +181,39 @@ def _known(
         raise DamagedError("its metadata, zarr.json, are missing")
     try:
         array = _array(store, path, metadata)
+        is_understood = _is_understood(metadata)
     except Exception as error:  # zarr raises what JSON and its checks of metadata raise
         raise DamagedError(f"its metadata, zarr.json, are damaged: {first_line(error)}") from error
+    if not is_understood:
+        raise DamagedError("its metadata, zarr.json, are damaged: they say what zarr ignores")
     if array.shape != shape or array.dtype != dtype:
         raise DamagedError(
             f"its metadata say {array.dtype} of shape {array.shape}, its marker {dtype} of {shape}"
         )
     return array
+
+
+def _is_understood(metadata: bytes) -> bool:
+    """Whether all that the metadata of an array say means something to zarr, which ignores more."""
+    document = json.loads(metadata)
+    document["shape"] = [1] * len(document["shape"])
+    return _is_kept(json.dumps(document))
+
+
+@lru_cache(maxsize=256)
+def _is_kept(text: str) -> bool:
+    """Whether zarr would write again all that it reads here, whatever else it may write."""
+
+    def is_within(said: Any, known: Any) -> bool:
+        if isinstance(said, dict) and isinstance(known, dict):
+            return all(key in known and is_within(of, known[key]) for key, of in said.items())
+        if isinstance(said, list) and isinstance(known, list):
+            return len(said) == len(known) and all(map(is_within, said, known))
+        return bool(said == known)
+
+    document = json.loads(text)
+    written = ArrayV3Metadata.from_dict(document).to_buffer_dict(default_buffer_prototype())
+    return is_within(document, json.loads(written["zarr.json"].to_bytes()))
 
 
 def read(array: zarr.Array[Any], selection: tuple[slice, ...]) -> NDArray[Any]:

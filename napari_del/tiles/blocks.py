@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from napari_del._look_up import look_up
 from napari_del._threads import use_one_torch_thread
 from napari_del.contrast import color_sums
-from napari_del.embedding import pool, run_window
+from napari_del.embedding import run_window
 from napari_del.graph import Nodes, adjacency, count_ids, number_nodes
 from napari_del.normalise import (
     displayed,
@@ -17,6 +17,7 @@ from napari_del.normalise import (
     quantise,
     value_range,
 )
+from napari_del.pooling import pool
 from napari_del.superpixels import slic_features
 from napari_del.superpixels.grid import Grid
 from napari_del.tiles.ids import number_part, to_whole
@@ -87,16 +88,15 @@ def superpixels(job: Job, key: str) -> None:
     y, x = _inside(block.core, block.extent)
     sums, squares = color_sums(normalised.features[:, y, x], Nodes(image, ring.ids, counts[1:]))
     own = counts[1:] > 0
+    # Pixels, and sums and squares of each channel.
+    columns = [counts[1:], sums, *[squares] * job.info.has_boundary]
     job.store.write_table(
         "superpixels",
         key,
         {
             "ids": whole[own],
-            "sizes": counts[1:][own],
-            "sums": sums[own],
-            "squares": squares[own],
-            "edges": whole[graph.edges],
-            "lengths": graph.lengths,
+            "counts": np.column_stack([column[own] for column in columns]),
+            "edges": np.column_stack([whole[graph.edges], graph.lengths]),
         },
         pixels=(block.core, look_up(image, whole.astype(plan.ids_dtype))),
     )
@@ -119,24 +119,29 @@ def embedding(job: Job, key: str) -> None:
 
     s = network.output_stride
     around = plan.around(window)
-    nodes = number_part(job.store.read_pixels(around), around, plan.grid)
+    nodes = number_part(job.store.read_near_pixels(around), around, plan.grid)
     core = _inside(window.core, around)
     inner = number_nodes(np.ascontiguousarray(nodes.image[core]))
     sums = np.zeros((inner.ids.size, values.shape[2]), np.int64)
     pool(inner.image, values, s, sums)
     tables = {"ids": nodes.ids[inner.ids - 1].astype(np.int64), "sums": _narrow(sums)}
     if probability is not None:
-        tables |= _border(nodes, core, probability, s)
+        tables["edges"] = _border(nodes, core, probability, s)
     job.store.write_table("embedding", key, tables)
 
 
 def _border(
     nodes: Nodes, core: Area, probability: NDArray[np.uint16], stride: int
-) -> dict[str, NDArray[np.int64]]:
+) -> NDArray[np.int64]:
     """What the pixels of a core add to the boundary sums of edges, those to pixels beyond too.
 
     A pair of pixels has the sum of both. Each window adds its own pixels' share: those around
     its core count 0.
+
+    Returns
+    -------
+    ndarray of int64, shape (k, 3)
+        Two ids and the sum.
     """
     height, width = nodes.image.shape
     boundary = np.zeros((-(-height // stride), -(-width // stride)), np.uint16)
@@ -145,10 +150,8 @@ def _border(
     graph = adjacency(nodes, boundary, stride=stride)
     assert graph.boundary_sums is not None
     known = graph.boundary_sums > 0
-    return {
-        "edges": nodes.ids.astype(np.int64)[graph.edges[known]],
-        "boundary_sums": graph.boundary_sums[known],
-    }
+    ids = nodes.ids.astype(np.int64)[graph.edges[known]]
+    return np.column_stack([ids, graph.boundary_sums[known]])
 
 
 def _narrow(sums: NDArray[np.int64]) -> NDArray[np.int32] | NDArray[np.int64]:

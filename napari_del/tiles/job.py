@@ -60,6 +60,11 @@ class Job:
         """Pixels of an area, as `napari_del.normalise.clean` gives them."""
         return clean(*self.source.read(area))
 
+    def let_go(self) -> None:
+        """Hold no chunks of the image and of superpixel ids, which tasks of a stage share."""
+        self.source.let_go()
+        self.store.let_go()
+
     def network(self) -> tuple[Network, torch.device]:
         """The network, which a process loads once, and its device."""
         from napari_del.models import load_network, resolve_device

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from napari_del.errors import StoreError
 from napari_del.tiles.backend import (
@@ -30,17 +31,40 @@ __all__ = [
 ]
 
 FORMAT = "napari-del tiles"
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 
 Area = tuple[slice, slice]
 
 
 class ArrayRecord(NamedTuple):
-    """What the marker of a table says of one of its arrays."""
+    """What the marker of a table says of one of its arrays.
+
+    Attributes
+    ----------
+    shape : tuple of int
+        Its shape.
+    dtype : dtype
+        Its type.
+    sha256 : str
+        Of its values.
+    ends : tuple of int or None
+        Of integers, the first and last number of the first column: the least and the greatest
+        where rows are in ascending order. None if there are no rows, or no integers.
+    """
 
     shape: tuple[int, ...]
     dtype: np.dtype[Any]
     sha256: str
+    ends: tuple[int, int] | None = None
+
+    @classmethod
+    def of(cls, values: NDArray[Any], sha256: str) -> ArrayRecord:
+        """The record of an array."""
+        ends = None
+        if values.size and values.dtype.kind in "iu":
+            column = values.reshape(len(values), -1)[:, 0]
+            ends = int(column[0]), int(column[-1])
+        return cls(values.shape, values.dtype, sha256, ends)
 
 
 class Marker(NamedTuple):
@@ -52,7 +76,12 @@ class Marker(NamedTuple):
     def to_json(self) -> bytes:
         """The bytes of the marker's file."""
         arrays = {
-            name: {"shape": list(a.shape), "dtype": a.dtype.str, "sha256": a.sha256}
+            name: {
+                "shape": list(a.shape),
+                "dtype": a.dtype.str,
+                "sha256": a.sha256,
+                "ends": a.ends,
+            }
             for name, a in self.arrays.items()
         }
         pixels = self.pixels and {
@@ -72,10 +101,14 @@ class Marker(NamedTuple):
         """
         try:
             found = json.loads(text)
-            arrays = {
-                name: ArrayRecord(tuple(map(int, a["shape"])), np.dtype(a["dtype"]), a["sha256"])
-                for name, a in found["arrays"].items()
-            }
+            arrays = {}
+            for name, a in found["arrays"].items():
+                ends = None
+                if a["ends"] is not None:
+                    first, last = map(int, a["ends"])
+                    ends = first, last
+                shape = tuple(map(int, a["shape"]))
+                arrays[name] = ArrayRecord(shape, np.dtype(a["dtype"]), a["sha256"], ends)
             pixels = None
             if found["pixels"] is not None:
                 rows, columns = (slice(*map(int, ends)) for ends in found["pixels"]["window"])

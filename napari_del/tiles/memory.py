@@ -16,6 +16,7 @@ from napari_del.errors import ParameterError
 from napari_del.models import MEAN_COLOR, ModelInfo, find_model
 from napari_del.models.info import NETWORKS
 from napari_del.tiles.plan import Plan
+from napari_del.tiles.recent import RECENT_BYTES
 from napari_del.tiles.source import Source
 
 __all__ = ["Memory", "check_memory", "predict_in_memory", "predict_run"]
@@ -41,7 +42,7 @@ class Memory(NamedTuple):
     Attributes
     ----------
     base : int
-        The program.
+        The program, and chunks of pixels that it holds.
     task : int
         One task.
     workers : int
@@ -114,7 +115,13 @@ def predict_run(
     # Merging is done here whatever the workers, on all threads.
     merge = min(rows, n_threads() * _PART) * _PART_ROW + rows * _ROW
     base = _BASE if info.name == MEAN_COLOR else _BASE_TORCH
-    return Memory(_BASE_CUDA if on_gpu else base, task, workers, merge)
+    if on_gpu:
+        base = _BASE_CUDA
+    # Chunks of the image, and with a network of superpixel ids, that tasks share.
+    held = [n_channels * value, plan.ids_dtype.itemsize * plan.has_network]
+    pixels = plan.shape[0] * plan.shape[1]
+    base += sum(min(RECENT_BYTES, pixels * pixel_bytes) for pixel_bytes in held)
+    return Memory(base, task, workers, merge)
 
 
 def predict_in_memory(shape: tuple[int, ...], n_channels: int, dtype: DTypeLike, model: str) -> int:

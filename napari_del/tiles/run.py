@@ -39,7 +39,7 @@ from napari_del.tiles.memory import check_memory
 from napari_del.tiles.plan import Plan
 from napari_del.tiles.source import Source
 from napari_del.tiles.store import TileStore
-from napari_del.tiles.stored import MERGE_FUNCTION, read_stored
+from napari_del.tiles.stored import read_stored, write_merge_function
 
 if TYPE_CHECKING:
     import torch
@@ -234,6 +234,7 @@ def _run(job: Job, executor: Executor, tell: Progress) -> None:
 
         task, what = _TASKS[stage]
         executor.run(task, job, left, progress=count, what=what)
+        job.let_go()
         trim()  # so that stages do not add up in memory
         if stage == "statistics":
             job = replace(job, limits=_limits(job, keys))
@@ -329,8 +330,7 @@ def _open(
                 f"{where} is of another run ({'; '.join(found)}): give the same image and "
                 "parameters, choose another place, or overwrite it"
             )
-    stage, key = MERGE_FUNCTION
     function = None if info.architecture is None else load_merge_function(info)
-    if function is not None and key not in store.done(stage):
-        store.write_table(stage, key, function.tensors())
+    if function is not None:
+        write_merge_function(store, function)
     return store

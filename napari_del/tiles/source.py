@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -13,6 +14,7 @@ from napari_del._checks import check_channels, check_image_kind, check_mask_kind
 from napari_del._mapped import Mapped
 from napari_del.errors import ParameterError, ReadError
 from napari_del.io._nodata import combine, valid_pixels
+from napari_del.tiles.recent import RecentChunks
 
 __all__ = ["Source"]
 
@@ -74,6 +76,14 @@ class Source:
         except (TypeError, ValueError):
             raise ParameterError(f"nodata is {nodata!r}; expected a number or None") from None
         self.dtype = dtype.newbyteorder("=")
+        # Windows of tasks overlap; those of dask arrays have chunks of several sizes.
+        chunks = getattr(self._image, "chunks", None)
+        self._recent: RecentChunks | None = None
+        if isinstance(chunks, tuple) and all(isinstance(n, int) and n for n in chunks):
+            pixel_bytes = dtype.itemsize * math.prod(self._full_shape[2:])
+            self._recent = RecentChunks(
+                self._read_image, self.shape, (chunks[0], chunks[1]), pixel_bytes
+            )
 
     def __repr__(self) -> str:
         y, x = self.shape
@@ -120,6 +130,11 @@ class Source:
         # A copy, since a map of a file would be read, and could fail, somewhere else.
         pixels = np.array(pixels, dtype=self.dtype, order="C", copy=True)
         return pixels, combine(valid, self._read_mask(window))
+
+    def let_go(self) -> None:
+        """Hold no chunks that were read any more."""
+        if self._recent is not None:
+            self._recent.clear()
 
     def fingerprint(self) -> dict[str, Any]:
         """What tells another image from this one, at little cost for any size.
@@ -168,9 +183,13 @@ class Source:
                 yield row, column
 
     def _read_all_channels(self, window: tuple[slice, slice]) -> NDArray[Any]:
-        key = (*window, slice(None)) if len(self._full_shape) == 3 else window
-        array = _read("image", self._image, key, (*_lengths(window), *self._full_shape[2:]))
+        read = self._read_image if self._recent is None else self._recent.read
+        array = read(window)
         return array if array.ndim == 3 else array[..., np.newaxis]
+
+    def _read_image(self, window: tuple[slice, slice]) -> NDArray[Any]:
+        key = (*window, slice(None)) if len(self._full_shape) == 3 else window
+        return _read("image", self._image, key, (*_lengths(window), *self._full_shape[2:]))
 
     def _read_mask(self, window: tuple[slice, slice]) -> NDArray[np.bool_] | None:
         return None if self._mask is None else self._read_kept(window)

@@ -50,6 +50,7 @@ from napari_del.tiles.manifest import (
     read_attributes,
     store_attributes,
 )
+from napari_del.tiles.recent import RecentChunks
 
 __all__ = ["TileStore", "differences"]
 
@@ -91,6 +92,10 @@ class TileStore:
         self._store = connect(url, writable=writable)
         # Numbers of rows of whole stages.
         self._counts: dict[tuple[str, str, tuple[str, ...]], list[int]] = {}
+        # Groups above the tables whose metadata were written.
+        self._groups: set[str] = set()
+        block = (self.block, self.block)
+        self._recent = RecentChunks(self.read_pixels, self.shape, block, self.dtype.itemsize)
 
     def __reduce__(self) -> tuple[Callable[..., TileStore], tuple[Any, ...]]:
         return _attach, (self.url, self._attributes, self.writable)
@@ -207,6 +212,14 @@ class TileStore:
         with self._reading(f"array {_PIXELS}, pixels {_text(window)},"):
             return read(find_array(self._store, _PIXELS, self.shape, self.dtype), window)
 
+    def read_near_pixels(self, window: Area) -> NDArray[Any]:
+        """As `read_pixels`, holding the blocks read last for windows that overlap."""
+        return self._recent.read(window)
+
+    def let_go(self) -> None:
+        """Hold no blocks any more."""
+        self._recent.clear()
+
     def write_table(
         self,
         stage: str,
@@ -236,19 +249,22 @@ class TileStore:
         """
         if pixels is not None:
             self._check_pixels(*pixels)
+            self.let_go()
         parts = [] if pixels is None else [Part(_PIXELS, self.shape, *pixels)]
         self._counts.clear()
         folder = f"tables/{stage}/{key}"
+        groups = {"tables", f"tables/{stage}"} - self._groups | {folder}
         with self._writing():
             remove_file(self._store, marker_key(stage, key))
             digests = write_arrays(
                 self._store,
                 {f"{folder}/{name}": of for name, of in arrays.items()},
-                dict.fromkeys(("tables", f"tables/{stage}", folder), group_metadata({})),
+                dict.fromkeys(sorted(groups), group_metadata({})),
                 parts,
             )
+            self._groups |= groups - {folder}
             records = {
-                name: ArrayRecord(values.shape, values.dtype, digest)
+                name: ArrayRecord.of(values, digest)
                 for (name, values), digest in zip(arrays.items(), digests, strict=False)
             }
             done = None if pixels is None else (pixels[0], digests[-1])
@@ -290,6 +306,43 @@ class TileStore:
         """
         return self._read(stage, key, self.marker(stage, key), names, slice(start, stop))
 
+    def read_range(
+        self, stage: str, key: str, by: str, names: Sequence[str], first: int, stop: int
+    ) -> dict[str, NDArray[Any]]:
+        """Rows of a table with numbers from `first` to ``stop - 1``; nothing else is kept.
+
+        Parameters
+        ----------
+        stage, key : str
+            Name of the table.
+        by : str
+            Its array whose first column has the numbers, in ascending order.
+        names : sequence of str
+            Other arrays to read.
+        first, stop : int
+            Range of numbers.
+
+        Returns
+        -------
+        dict of ndarray
+            Rows of `by` and of the others; nothing where there are none.
+
+        Raises
+        ------
+        StoreError
+            As for `read_table`.
+        """
+        marker = self.marker(stage, key)
+        ends = marker.arrays[by].ends
+        if ends is None or ends[1] < first or ends[0] >= stop:
+            return {}
+        numbered = self._read(stage, key, marker, [by], slice(None))[by]
+        column = numbered.reshape(len(numbered), -1)[:, 0]
+        rows = slice(*np.searchsorted(column, [first, stop]).tolist())
+        if rows.start == rows.stop:
+            return {}
+        return {by: numbered[rows].copy()} | self._read(stage, key, marker, names, rows)
+
     def row_counts(self, stage: str, name: str, keys: Sequence[str]) -> list[int]:
         """Number of rows that an array has in the table of each key.
 
@@ -319,6 +372,7 @@ class TileStore:
     def forget(self, stage: str, key: str) -> None:
         """Remove a marker and its table, so that they are computed again."""
         self._counts.clear()
+        self.let_go()
         with self._writing():
             remove_file(self._store, marker_key(stage, key))
             remove_folder(self._store, f"tables/{stage}/{key}")

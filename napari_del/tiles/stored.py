@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
+from safetensors.numpy import load, save
 
 from napari_del._memory import trim
 from napari_del._threads import n_threads
@@ -31,10 +32,10 @@ from napari_del.tiles.store import TileStore
 if TYPE_CHECKING:
     import dask.array as da
 
-__all__ = ["MERGE_FUNCTION", "StoredLinkages", "StoredTables", "read_stored"]
+__all__ = ["StoredLinkages", "StoredTables", "read_stored", "write_merge_function"]
 
-# Stage and key of the table that holds the tensors of the model's merge function.
-MERGE_FUNCTION = ("model", "merge_function")
+# Stage and key of the table that holds the model's merge function.
+_MERGE_FUNCTION = ("model", "merge_function")
 # Rows that are merged at a time: about 100 MB for each thread.
 _PART_ROWS = 2**18
 
@@ -288,6 +289,23 @@ class StoredTables:
         return out
 
 
+def write_merge_function(store: TileStore, function: MergeFunction) -> None:
+    """Keep the model's merge function in a store, if it is not there."""
+    stage, key = _MERGE_FUNCTION
+    if key not in store.done(stage):
+        # Its many small arrays as one: each would be two files.
+        packed = np.frombuffer(save(function.tensors()), np.uint8)
+        store.write_table(stage, key, {"safetensors": packed})
+
+
+def _read_merge_function(store: TileStore) -> MergeFunction | None:
+    stage, key = _MERGE_FUNCTION
+    if key not in store.done(stage):
+        return None
+    packed = store.read_table(stage, key)["safetensors"]
+    return MergeFunction.from_tensors(load(packed.tobytes()))
+
+
 class StoredLinkages(Linkages):
     """Hierarchies that are read from the store, or computed in parts and kept there.
 
@@ -300,11 +318,7 @@ class StoredLinkages(Linkages):
     """
 
     def __init__(self, tables: StoredTables) -> None:
-        stage, key = MERGE_FUNCTION
-        function = None
-        if key in tables.store.done(stage):
-            function = MergeFunction.from_tensors(tables.store.read_table(stage, key))
-        super().__init__(tables, tables.step, function)
+        super().__init__(tables, tables.step, _read_merge_function(tables.store))
         self._stored = tables
         self._lock = threading.RLock()
         self._last: tuple[Cut, NDArray[np.int32]] | None = None

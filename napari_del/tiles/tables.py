@@ -15,9 +15,10 @@ from numba import njit
 from numpy.typing import NDArray
 
 from napari_del.contrast import color_moments
-from napari_del.embedding import EMBEDDING_SCALE, MEAN_COLOR_SCALE, mean_embedding
+from napari_del.embedding import MEAN_COLOR_SCALE
 from napari_del.errors import StoreError
 from napari_del.graph import dissimilarity
+from napari_del.pooling import EMBEDDING_SCALE, mean_embedding
 from napari_del.tiles.job import Job, once
 from napari_del.tiles.plan import Band
 
@@ -61,8 +62,9 @@ class _Sums:
 def _add(sums: NDArray[np.int64], places: NDArray[np.int32], values: NDArray[np.integer]) -> None:
     """Add each row of values to the row of the sums that is its place."""
     for k in range(places.size):
-        for c in range(values.shape[1]):
-            sums[places[k], c] += values[k, c]
+        row, more = sums[places[k]], values[k]
+        for c in range(more.size):
+            row[c] += more[c]
 
 
 @once
@@ -70,18 +72,17 @@ def nodes(job: Job, key: str) -> None:
     """Write the rows of a band: ids, sizes, mean embeddings and colours of superpixels."""
     plan, store = job.plan, job.store
     band = plan.band_of(key)
+    channels = job.source.n_channels
     with_colors = job.info.has_boundary
-    names = ["sizes", "sums", *["squares"] * with_colors]
-    found = {name: _Sums() for name in names}
-    for ids, columns in _parts(job, "superpixels", plan.blocks_in(band), band, names):
-        for name in names:
-            found[name].add(ids, columns[name])
-    embedded = _Sums()
-    for ids, columns in _parts(job, "embedding", plan.windows_in(band), band, ["sums"]):
-        embedded.add(ids, columns["sums"])
-    ids, size = found["sizes"].total(np.empty(0, np.int64))
-    colors = np.empty((0, job.source.n_channels), np.int64)
-    color = found["sums"].total(colors)[1]
+    counted, embedded = _Sums(), _Sums()
+    for ids, counts in _parts(job, "superpixels", plan.blocks_in(band), band, "counts"):
+        counted.add(ids, counts)
+    for ids, sums in _parts(job, "embedding", plan.windows_in(band), band, "sums"):
+        embedded.add(ids, sums)
+    width = 1 + channels * (2 if with_colors else 1)
+    ids, total = counted.total(np.empty((0, width), np.int64))
+    size, color, square = np.split(total, [1, 1 + channels], axis=1)
+    size = size[:, 0].copy()
     table: dict[str, NDArray[np.generic]] = {"ids": ids.astype(plan.ids_dtype), "sizes": size}
     if plan.has_network:
         total = embedded.total(np.empty((0, job.info.embedding_dim), np.int64))[1]
@@ -89,20 +90,18 @@ def nodes(job: Job, key: str) -> None:
     else:
         table["embeddings"] = mean_embedding(color, MEAN_COLOR_SCALE, size)
     if with_colors:
-        square = found["squares"].total(colors)[1]
         table["colors"], table["color_squares"] = color_moments(color, square, size)
     store.write_table("nodes", key, table)
 
 
 def _parts(
-    job: Job, stage: str, keys: list[str], band: Band, names: list[str]
-) -> Iterator[tuple[NDArray[np.int64], dict[str, NDArray[Any]]]]:
-    """Ids of a band in each of some tables, and their rows of some columns there."""
+    job: Job, stage: str, keys: list[str], band: Band, name: str
+) -> Iterator[tuple[NDArray[np.int64], NDArray[Any]]]:
+    """Ids of a band in each of some tables, and their rows of a column there."""
     for key in keys:
-        ids = job.store.read_table(stage, key, ["ids"])["ids"]
-        start, stop = np.searchsorted(ids, [band.first, band.stop]).tolist()
-        if start < stop:
-            yield ids[start:stop].copy(), job.store.read_rows(stage, key, names, start, stop)
+        rows = job.store.read_range(stage, key, "ids", [name], band.first, band.stop)
+        if rows:
+            yield rows["ids"], rows[name]
 
 
 @once
@@ -110,9 +109,9 @@ def edges(job: Job, key: str) -> None:
     """Write the edges of a band: those whose first superpixel is one of its rows."""
     plan, store = job.plan, job.store
     band = plan.band_of(key)
-    parts = list(_edges(job, "superpixels", plan.blocks_in(band), band, "lengths"))
+    parts = list(_edges(job, "superpixels", plan.blocks_in(band), band))
     windows = plan.windows_in(band) if job.info.has_boundary else []
-    borders = list(_edges(job, "embedding", windows, band, "boundary_sums"))
+    borders = list(_edges(job, "embedding", windows, band))
     rows = _Rows(job, int(key), parts)
     lengths, boundary = _Sums(), _Sums()
     for pairs, values in parts:
@@ -135,16 +134,13 @@ def edges(job: Job, key: str) -> None:
 
 
 def _edges(
-    job: Job, stage: str, keys: list[str], band: Band, name: str
+    job: Job, stage: str, keys: list[str], band: Band
 ) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
-    """Edges of a band in each of some tables, shape (k, 2), and values of a column there."""
+    """Edges of a band in each of some tables, shape (k, 2), and the number that each has there."""
     for key in keys:
-        pairs = job.store.read_table(stage, key, ["edges"])["edges"]
-        start, stop = np.searchsorted(pairs[:, 0], [band.first, band.stop]).tolist()
-        if start < stop:
-            values = job.store.read_rows(stage, key, [name], start, stop)[name]
-            # A copy, so that all others need not be kept.
-            yield pairs[start:stop].copy(), values
+        rows = job.store.read_range(stage, key, "edges", [], band.first, band.stop)
+        if rows:
+            yield rows["edges"][:, :2], rows["edges"][:, 2]
 
 
 class _Rows:

@@ -80,7 +80,9 @@ def test_tiff_is_read_by_chunks_from_any_working_directory(
     data[3500:3600, 2000:2100] = GREY[:100, :100]
     for name, arguments in (("plain.tif", {}), ("tiles.tif", {"compression": "zlib"})):
         tifffile.imwrite(name, data, tile=(256, 256) if arguments else None, **arguments)
-        text = pickle.dumps(open_image(name))
+        opened = open_image(name)
+        assert opened.data.chunks == ((256, 256) if arguments else None)
+        text = pickle.dumps(opened)
         assert len(text) < 3000
         tracemalloc.start()
         part = pickle.loads(text).data[3500:3600, 2000:2100]
@@ -110,7 +112,13 @@ def test_palette(tmp_path: Path) -> None:
     table = RNG.integers(0, 2**16, (3, 256)).astype(np.uint16)
     path = tmp_path / "image.tif"
     tifffile.imwrite(path, RGB[..., 0], photometric="palette", colormap=table, tile=(32, 32))
-    assert open_image(path).data.shape == (150, 170, 3)
+    opened = open_image(path).data
+    assert opened.shape == (150, 170, 3)
+    tifffile.imwrite(
+        tmp_path / "small.tif", RGB[..., 0], photometric="palette", colormap=table,
+        tile=(32, 48), compression="zlib",
+    )  # fmt: skip
+    assert open_image(tmp_path / "small.tif").data.chunks == (32, 48, 3)
     assert_same_as_read(path)
 
 

@@ -157,3 +157,21 @@ def test_a_network_is_known_by_its_tensors(encoder):
     del tensors["head.weight"]
     tensors["head.bias"] = torch.zeros(3)
     assert DelLite.for_tensors(tensors).encoder == encoder
+
+
+@pytest.mark.parametrize("shape", [(96, 160), (32, 32)])
+def test_a_core_of_the_output_is_that_of_all_of_it(network, shape):
+    x = noise(1, 3, *shape)
+    with torch.no_grad():
+        embedding, boundary = network(x)
+    rows, columns = shape[0] // 2, shape[1] // 2
+    for core in [
+        (slice(0, rows), slice(0, columns)),
+        (slice(0, 1), slice(columns - 1, columns)),
+        (slice(5, rows - 2), slice(3, 14)),
+        (slice(rows // 2, rows), slice(0, columns // 2 + 1)),
+    ]:
+        with torch.no_grad():
+            part, probability = network(x, core)
+        torch.testing.assert_close(part, embedding[:, :, core[0], core[1]], rtol=0, atol=2e-5)
+        torch.testing.assert_close(probability, boundary[:, :, core[0], core[1]], rtol=0, atol=2e-5)

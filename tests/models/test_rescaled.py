@@ -71,6 +71,23 @@ def test_an_output_finer_than_the_image_is_reduced_to_its_pixels():
     torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-3)
 
 
+@pytest.mark.parametrize("name", ["del-lite", "del-vgg16"])
+@pytest.mark.parametrize("scale", [1.0, 0.5, 2.0])
+def test_a_core_of_the_output_is_that_of_all_of_it(network, name, scale):
+    torch.manual_seed(0)
+    inner = network if name == "del-lite" else DelVgg16().eval()
+    rescaled = inner if scale == 1 else RescaledNetwork(inner, scale)
+    x = noise(1, 3, 64, 128)
+    core = (slice(9, 14), slice(3, 17))
+    with torch.no_grad():
+        for part, whole in zip(rescaled(x, core), rescaled(x), strict=True):
+            if whole is None:
+                assert part is None
+            else:
+                expected = whole[:, :, core[0], core[1]]
+                torch.testing.assert_close(part, expected, rtol=1e-4, atol=1e-4)
+
+
 def test_small_objects_are_found_enlarged():
     """Cells of 4 to 8 pixels: borders around them are stronger than those within."""
 

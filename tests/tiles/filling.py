@@ -7,7 +7,7 @@ import numpy as np
 from napari_del import Segmentation
 from napari_del.tiles.plan import Plan
 from napari_del.tiles.store import TileStore
-from napari_del.tiles.stored import MERGE_FUNCTION
+from napari_del.tiles.stored import write_merge_function
 
 
 def fill(path, segmentation: Segmentation, block: int, *, stages=("superpixels", "nodes", "edges")):
@@ -19,7 +19,7 @@ def fill(path, segmentation: Segmentation, block: int, *, stages=("superpixels",
     }
     store = TileStore.create(path, manifest, shape=tables.shape, dtype=np.int32, block=block)
     if function is not None:
-        store.write_table(*MERGE_FUNCTION, function.tensors())
+        write_merge_function(store, function)
     plan = Plan(tables.shape, segmentation.parameters["step"], max(tables.shape))
     if "superpixels" in stages:
         for y in range(0, tables.shape[0], block):

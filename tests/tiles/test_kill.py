@@ -241,7 +241,7 @@ def test_workers_killed_at_twenty_moments(model, n, tmp_path, image, undisturbed
     ("file", "stage", "key"),
     [
         ("superpixels/c/1/2", "superpixels", "1_2"),
-        ("tables/superpixels/0_1/sums/c/0/0", "superpixels", "0_1"),
+        ("tables/superpixels/0_1/counts/c/0/0", "superpixels", "0_1"),
         ("tables/nodes/0/embeddings/c/0/0", "nodes", "0"),
         ("tables/edges/0/dissimilarity/c/0", "edges", "0"),
         ("tables/hierarchy/average/parent/c/0", "hierarchy", "average"),

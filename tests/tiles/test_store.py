@@ -11,6 +11,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import zarr
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from napari_del.errors import ParameterError, StoreError
 from napari_del.tiles.manifest import FORMAT_VERSION
@@ -89,6 +91,42 @@ def test_what_was_written_is_read(store):
     np.testing.assert_array_equal(rows, table("1_1")["sums"][4:9])
     assert opened.row_counts("superpixels", "ids", ["1_2", "0_0"]) == [22, 10]
     assert opened.verify() == []
+
+
+@settings(max_examples=25)
+@given(st.lists(st.integers(-5, 60), max_size=30), st.integers(-9, 70), st.integers(-9, 70))
+def test_rows_are_found_by_their_numbers(tmp_path_factory, numbers, first, stop):
+    store = make(tmp_path_factory.mktemp("store") / "run.zarr")
+    pairs = np.array([(n, k) for k, n in enumerate(sorted(numbers))], np.int64).reshape(-1, 2)
+    weights = np.linspace(0, 1, len(pairs))
+    store.write_table("edges", "0", {"pairs": pairs, "weights": weights})
+    found = store.read_range("edges", "0", "pairs", ["weights"], first, stop)
+    wanted = (pairs[:, 0] >= first) & (pairs[:, 0] < stop)
+    if wanted.any():
+        np.testing.assert_array_equal(found["pairs"], pairs[wanted], strict=True)
+        np.testing.assert_array_equal(found["weights"], weights[wanted], strict=True)
+    else:
+        assert found == {}
+
+
+def test_tables_of_other_numbers_are_not_read(store):
+    shutil.rmtree(Path(store.url, "tables/superpixels/1_1"))
+    assert store.read_range("superpixels", "1_1", "ids", ["sums"], 21, 99) == {}
+    assert store.read_range("superpixels", "1_1", "ids", ["sums"], -9, 0) == {}
+    with pytest.raises(StoreError, match="array ids of table superpixels 1_1 is damaged"):
+        store.read_range("superpixels", "1_1", "ids", ["sums"], 20, 99)
+
+
+def test_pixels_that_were_written_again_are_not_those_held(store):
+    window = slice(60, 100), slice(3, 129)
+    np.testing.assert_array_equal(store.read_near_pixels(window), PIXELS[window])
+    core = dict(cores())["0_0"]
+    store.write_table("superpixels", "0_0", table("0_0"), pixels=(core, PIXELS[core] + 7))
+    assert store.read_near_pixels(core)[0, 0] == PIXELS[0, 0] + 7
+    store.forget("superpixels", "0_0")
+    Path(store.url, "superpixels/c/0/0").unlink()
+    with pytest.raises(StoreError, match="chunk c/0/0 is missing"):
+        store.read_near_pixels(core)
 
 
 def test_zeros_are_kept_as_other_values_are(tmp_path):
@@ -301,7 +339,7 @@ def test_open_says_what_is_wrong(store, tmp_path):
     document = json.loads(metadata.read_text())
     document["attributes"] |= {"format_version": 7, "napari_del_version": "9.1"}
     metadata.write_text(json.dumps(document))
-    with pytest.raises(StoreError, match=r"version 7 .* reads version 2: .* napari-del 9.1"):
+    with pytest.raises(StoreError, match=rf"version 7 .* reads version {FORMAT_VERSION}: .* 9.1"):
         TileStore.open(store.url)
     document["attributes"] |= {"format_version": FORMAT_VERSION}
     del document["attributes"]["block"]
