@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Part",
+    "Rows",
     "find_array",
     "new_array",
     "read",
@@ -240,12 +241,16 @@ def _reading_chunks() -> Iterator[None]:
         raise DamagedError(f"a chunk is damaged: {first_line(error)}") from error
 
 
-def read_arrays(
-    store: Store,
-    arrays: Mapping[str, tuple[tuple[int, ...], np.dtype[Any]]],
-    rows: slice,
-) -> dict[str, NDArray[Any] | Exception]:
-    """Rows of the arrays of a table, whose shapes and dtypes are known, all at once.
+class Rows(NamedTuple):
+    """Rows of an array of a table, whose shape and dtype are known."""
+
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+    rows: slice
+
+
+def read_arrays(store: Store, arrays: Mapping[str, Rows]) -> dict[str, NDArray[Any] | Exception]:
+    """Rows of arrays of tables by their paths, all at once.
 
     Returns
     -------
@@ -254,8 +259,9 @@ def read_arrays(
     """
 
     async def load(path: str) -> NDArray[Any]:
+        shape, dtype, rows = arrays[path]
         metadata = await get_bytes(store, f"{path}/zarr.json")
-        array = _known(store, path, metadata, *arrays[path])
+        array = _known(store, path, metadata, shape, dtype)
         with _reading_chunks():
             return np.ascontiguousarray(await array.getitem((rows,)))
 

@@ -19,6 +19,7 @@ from numpy.typing import DTypeLike, NDArray
 from napari_del.errors import ParameterError, StoreError
 from napari_del.tiles.arrays import (
     Part,
+    Rows,
     find_array,
     new_array,
     read,
@@ -57,6 +58,8 @@ __all__ = ["TileStore", "differences"]
 Area = tuple[slice, slice]
 
 _PIXELS = "superpixels"
+# Tables that are read at a time.
+_TOGETHER = 8
 
 
 class TileStore:
@@ -292,7 +295,7 @@ class TileStore:
         """
         marker = self.marker(stage, key)
         wanted = list(marker.arrays) if names is None else names
-        return self._read(stage, key, marker, wanted, slice(None))
+        return self._read(stage, {key: (marker, wanted, slice(None))})[key]
 
     def read_rows(
         self, stage: str, key: str, names: Sequence[str], start: int, stop: int
@@ -304,44 +307,56 @@ class TileStore:
         StoreError
             As for `read_table`.
         """
-        return self._read(stage, key, self.marker(stage, key), names, slice(start, stop))
+        wanted = self.marker(stage, key), names, slice(start, stop)
+        return self._read(stage, {key: wanted})[key]
 
-    def read_range(
-        self, stage: str, key: str, by: str, names: Sequence[str], first: int, stop: int
-    ) -> dict[str, NDArray[Any]]:
-        """Rows of a table with numbers from `first` to ``stop - 1``; nothing else is kept.
+    def read_ranges(
+        self, stage: str, keys: Sequence[str], by: str, names: Sequence[str], numbers: range
+    ) -> Iterator[dict[str, NDArray[Any]]]:
+        """Rows with some numbers, of each table that has any; nothing else is kept.
+
+        Some tables are read at a time.
 
         Parameters
         ----------
-        stage, key : str
-            Name of the table.
+        stage, keys
+            Names of the tables.
         by : str
-            Its array whose first column has the numbers, in ascending order.
+            Their array whose first column has the numbers, in ascending order.
         names : sequence of str
             Other arrays to read.
-        first, stop : int
-            Range of numbers.
+        numbers : range
+            The numbers.
 
-        Returns
-        -------
+        Yields
+        ------
         dict of ndarray
-            Rows of `by` and of the others; nothing where there are none.
+            Rows of `by` and of the others.
 
         Raises
         ------
         StoreError
             As for `read_table`.
         """
-        marker = self.marker(stage, key)
-        ends = marker.arrays[by].ends
-        if ends is None or ends[1] < first or ends[0] >= stop:
-            return {}
-        numbered = self._read(stage, key, marker, [by], slice(None))[by]
-        column = numbered.reshape(len(numbered), -1)[:, 0]
-        rows = slice(*np.searchsorted(column, [first, stop]).tolist())
-        if rows.start == rows.stop:
-            return {}
-        return {by: numbered[rows].copy()} | self._read(stage, key, marker, names, rows)
+        for start in range(0, len(keys), _TOGETHER):
+            some = keys[start : start + _TOGETHER]
+            markers = {
+                key: marker
+                for key, marker in zip(some, self._markers(stage, some), strict=True)
+                if (ends := marker.arrays[by].ends) is not None
+                and ends[0] < numbers.stop
+                and ends[1] >= numbers.start
+            }
+            found = self._read(stage, {key: (of, [by], slice(None)) for key, of in markers.items()})
+            wanted = {}
+            for key, marker in markers.items():
+                column = found[key][by].reshape(len(found[key][by]), -1)[:, 0]
+                rows = slice(*np.searchsorted(column, [numbers.start, numbers.stop]).tolist())
+                if rows.start < rows.stop:
+                    found[key][by] = found[key][by][rows].copy()
+                    wanted[key] = marker, names, rows
+            for key, others in self._read(stage, wanted).items():
+                yield found[key] | others
 
     def row_counts(self, stage: str, name: str, keys: Sequence[str]) -> list[int]:
         """Number of rows that an array has in the table of each key.
@@ -353,9 +368,7 @@ class TileStore:
         """
         asked = (stage, name, tuple(keys))
         if asked not in self._counts:
-            with self._reading(f"markers of stage {stage}"):
-                found = get_many(self._store, [marker_key(stage, key) for key in keys])
-            markers = [self._parse(stage, *pair) for pair in zip(keys, found, strict=True)]
+            markers = self._markers(stage, keys)
             self._counts[asked] = [marker.arrays[name].shape[0] for marker in markers]
         return self._counts[asked]
 
@@ -418,6 +431,11 @@ class TileStore:
             (text,) = get_many(self._store, [marker_key(stage, key)])
         return text
 
+    def _markers(self, stage: str, keys: Sequence[str]) -> list[Marker]:
+        with self._reading(f"markers of stage {stage}"):
+            found = get_many(self._store, [marker_key(stage, key) for key in keys])
+        return [self._parse(stage, *pair) for pair in zip(keys, found, strict=True)]
+
     def _parse(self, stage: str, key: str, text: bytes | None) -> Marker:
         if text is None:
             raise StoreError(f"{self.url} has no table {stage} {key} yet; resume the run")
@@ -425,21 +443,27 @@ class TileStore:
             return Marker.from_json(text)
 
     def _read(
-        self, stage: str, key: str, marker: Marker, names: Sequence[str], rows: slice
-    ) -> dict[str, NDArray[Any]]:
-        paths = {name: f"tables/{stage}/{key}/{name}" for name in names}
-        records = {name: marker.arrays[name] for name in names if name in marker.arrays}
-        with self._reading(f"table {stage} {key}"):
-            known = {paths[name]: (record.shape, record.dtype) for name, record in records.items()}
-            found = read_arrays(self._store, known, rows)
-        arrays = {}
-        for name in names:
-            with self._reading(f"array {name} of table {stage} {key}"):
-                array = found.get(paths[name], DamagedError("its marker does not name it"))
-                if isinstance(array, Exception):
-                    raise array
-                arrays[name] = array
-        return arrays
+        self, stage: str, tables: Mapping[str, tuple[Marker, Sequence[str], slice]]
+    ) -> dict[str, dict[str, NDArray[Any]]]:
+        """Rows of arrays of tables, all at once: for each key its marker, names and rows."""
+        known = {
+            f"tables/{stage}/{key}/{name}": Rows(record.shape, record.dtype, rows)
+            for key, (marker, names, rows) in tables.items()
+            for name in names
+            if (record := marker.arrays.get(name)) is not None
+        }
+        with self._reading(f"tables of stage {stage}"):
+            found = read_arrays(self._store, known)
+        read: dict[str, dict[str, NDArray[Any]]] = {key: {} for key in tables}
+        for key, (_, names, _) in tables.items():
+            for name in names:
+                with self._reading(f"array {name} of table {stage} {key}"):
+                    path = f"tables/{stage}/{key}/{name}"
+                    array = found.get(path, DamagedError("its marker does not name it"))
+                    if isinstance(array, Exception):
+                        raise array
+                    read[key][name] = array
+        return read
 
     @contextmanager
     def _reading(self, what: str) -> Iterator[None]:

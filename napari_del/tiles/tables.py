@@ -98,10 +98,8 @@ def _parts(
     job: Job, stage: str, keys: list[str], band: Band, name: str
 ) -> Iterator[tuple[NDArray[np.int64], NDArray[Any]]]:
     """Ids of a band in each of some tables, and their rows of a column there."""
-    for key in keys:
-        rows = job.store.read_range(stage, key, "ids", [name], band.first, band.stop)
-        if rows:
-            yield rows["ids"], rows[name]
+    for rows in job.store.read_ranges(stage, keys, "ids", [name], range(band.first, band.stop)):
+        yield rows["ids"], rows[name]
 
 
 @once
@@ -137,10 +135,8 @@ def _edges(
     job: Job, stage: str, keys: list[str], band: Band
 ) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
     """Edges of a band in each of some tables, shape (k, 2), and the number that each has there."""
-    for key in keys:
-        rows = job.store.read_range(stage, key, "edges", [], band.first, band.stop)
-        if rows:
-            yield rows["edges"][:, :2], rows["edges"][:, 2]
+    for rows in job.store.read_ranges(stage, keys, "edges", [], range(band.first, band.stop)):
+        yield rows["edges"][:, :2], rows["edges"][:, 2]
 
 
 class _Rows:

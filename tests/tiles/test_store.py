@@ -100,21 +100,37 @@ def test_rows_are_found_by_their_numbers(tmp_path_factory, numbers, first, stop)
     pairs = np.array([(n, k) for k, n in enumerate(sorted(numbers))], np.int64).reshape(-1, 2)
     weights = np.linspace(0, 1, len(pairs))
     store.write_table("edges", "0", {"pairs": pairs, "weights": weights})
-    found = store.read_range("edges", "0", "pairs", ["weights"], first, stop)
+    found = list(store.read_ranges("edges", ["0"], "pairs", ["weights"], range(first, stop)))
     wanted = (pairs[:, 0] >= first) & (pairs[:, 0] < stop)
-    if wanted.any():
-        np.testing.assert_array_equal(found["pairs"], pairs[wanted], strict=True)
-        np.testing.assert_array_equal(found["weights"], weights[wanted], strict=True)
-    else:
-        assert found == {}
+    assert len(found) == wanted.any()
+    for rows in found:
+        np.testing.assert_array_equal(rows["pairs"], pairs[wanted], strict=True)
+        np.testing.assert_array_equal(rows["weights"], weights[wanted], strict=True)
 
 
 def test_tables_of_other_numbers_are_not_read(store):
     shutil.rmtree(Path(store.url, "tables/superpixels/1_1"))
-    assert store.read_range("superpixels", "1_1", "ids", ["sums"], 21, 99) == {}
-    assert store.read_range("superpixels", "1_1", "ids", ["sums"], -9, 0) == {}
+    keys = [key for key, _ in cores()]
+
+    def read(first, stop):
+        return list(store.read_ranges("superpixels", keys, "ids", ["sums"], range(first, stop)))
+
+    (rows,) = read(21, 99)  # of 1_2 alone
+    np.testing.assert_array_equal(rows["ids"], [21])
+    np.testing.assert_array_equal(rows["sums"], table("1_2")["sums"][21:])
+    assert read(-9, 0) == []
     with pytest.raises(StoreError, match="array ids of table superpixels 1_1 is damaged"):
-        store.read_range("superpixels", "1_1", "ids", ["sums"], 20, 99)
+        read(20, 99)
+
+
+def test_many_tables_are_read_some_at_a_time(tmp_path):
+    store = make(tmp_path / "run.zarr")
+    keys = [str(k) for k in range(40)]
+    for key in keys:
+        store.write_table("nodes", key, {"ids": np.arange(3) + 10 * int(key)})
+    found = store.read_ranges("nodes", keys, "ids", [], range(95, 312))
+    numbers = [rows["ids"].tolist() for rows in found]
+    assert numbers == [[10 * k, 10 * k + 1, 10 * k + 2] for k in range(10, 31)] + [[310, 311]]
 
 
 def test_pixels_that_were_written_again_are_not_those_held(store):
