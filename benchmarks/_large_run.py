@@ -94,7 +94,7 @@ def run(image: Path, store: Path, args: argparse.Namespace) -> dict[str, Any]:
             scheduler=args.scheduler, precision=args.precision,
         )  # fmt: skip
         first = time.perf_counter() - start
-    trim()
+    trim(sys.maxsize)
     source = zarr.open_array(image, mode="r")
     stages = Stages()
     start = time.perf_counter()

@@ -48,7 +48,7 @@ def _pool(
     width: int,
     scale: np.float32,
     stride: int,
-    sums: NDArray[np.int64],
+    sums: NDArray[Any],
 ) -> None:
     """Add channels `start` to `stop` of all pixels to the sums of their nodes.
 
@@ -105,7 +105,7 @@ def pool(
     image: NDArray[np.int32],
     embedding: NDArray[np.float32] | NDArray[np.int16],
     stride: int,
-    sums: NDArray[np.int64],
+    sums: NDArray[np.int64] | NDArray[np.int32],
 ) -> None:
     """Add the embeddings of pixels to the sums of their nodes, in fixed point.
 
@@ -118,7 +118,8 @@ def pool(
     stride : int
         Pixels of the image for one of `embedding`, in each direction.
     sums : ndarray of int64, shape (n, D)
-        In units of ``1 / EMBEDDING_SCALE``; changed in place.
+        In units of ``1 / EMBEDDING_SCALE``; changed in place. Where no node has more than 65,536
+        pixels it may be of int32.
     """
     rows, columns, channels = embedding.shape
     size: int = embedding.itemsize

@@ -168,9 +168,17 @@ def test_pooling_takes_floats_as_the_nearest_fixed_point_however_they_lie(h, w, 
         values.transpose(2, 0, 1).copy().transpose(1, 2, 0),
         in_fixed_point(values).astype(np.int16),
     ):
-        sums = np.zeros_like(expected)
-        pool(nodes.image, given_values, 2, sums)
-        np.testing.assert_array_equal(sums, expected)
+        for dtype in (np.int64, np.int32):
+            sums = np.zeros(expected.shape, dtype)
+            pool(nodes.image, given_values, 2, sums)
+            np.testing.assert_array_equal(sums, expected)
+
+
+def test_sums_of_65536_loud_pixels_fit_in_32_bits():
+    sums = np.zeros((1, 3), np.int32)
+    values = np.array([-(2**15), 2**15 - 1, 1], np.int16) * np.ones((256, 256, 1), np.int16)
+    pool(np.ones((256, 256), np.int32), values, 1, sums)
+    assert sums.tolist() == [[-(2**31), 2**31 - 2**16, 2**16]]
 
 
 def test_a_node_of_many_loud_pixels_in_a_row_is_summed_up_in_full():

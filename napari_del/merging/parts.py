@@ -289,18 +289,19 @@ class _Merging:
         graphs = [graph for _, graph in several]
         several.clear()  # what is not needed any more should not take memory meanwhile
         self._merge(parts, graphs)
-        trim()
+        trim(self._parent.size)
 
     def _merge(self, parts: frozenset[int], graphs: list[Graph]) -> None:
         with self._room_for(sum(graph.edges.number.size for graph in graphs)):
             with self._state:
                 borders = list(self._borders_of(parts))
             if len(parts) > 1:
-                trim()  # what was put together may be large, and is when most memory is needed
+                # What was put together may be large, and is when most memory is needed.
+                trim(self._parent.size)
             only = [join(graphs, borders, self._parent, self._linkage.combine)]
             del borders
             if len(parts) > 1:
-                trim()
+                trim(self._parent.size)
             left = self._linkage.merge(only, self._parent, self._height)
         with self._state:
             self._merged.append((parts, left))

@@ -122,9 +122,11 @@ def embedding(job: Job, key: str) -> None:
     nodes = number_part(job.store.read_near_pixels(around), around, plan.grid)
     core = _inside(window.core, around)
     inner = number_nodes(np.ascontiguousarray(nodes.image[core]))
-    sums = np.zeros((inner.ids.size, values.shape[2]), np.int64)
+    # 2**16 values of 16 bits fit in 32.
+    few = inner.sizes.max(initial=0) <= 2**16
+    sums = np.zeros((inner.ids.size, values.shape[2]), np.int32 if few else np.int64)
     pool(inner.image, values, s, sums)
-    tables = {"ids": nodes.ids[inner.ids - 1].astype(np.int64), "sums": _narrow(sums)}
+    tables = {"ids": nodes.ids[inner.ids - 1].astype(np.int64), "sums": sums}
     if probability is not None:
         tables["edges"] = _border(nodes, core, probability, s)
     job.store.write_table("embedding", key, tables)
@@ -152,11 +154,3 @@ def _border(
     known = graph.boundary_sums > 0
     ids = nodes.ids.astype(np.int64)[graph.edges[known]]
     return np.column_stack([ids, graph.boundary_sums[known]])
-
-
-def _narrow(sums: NDArray[np.int64]) -> NDArray[np.int32] | NDArray[np.int64]:
-    """The same numbers in 32 bits, if they fit."""
-    limits = np.iinfo(np.int32)
-    if sums.size and (sums.min() < limits.min or sums.max() > limits.max):
-        return sums
-    return sums.astype(np.int32)

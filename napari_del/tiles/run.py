@@ -235,7 +235,7 @@ def _run(job: Job, executor: Executor, tell: Progress) -> None:
         task, what = _TASKS[stage]
         executor.run(task, job, left, progress=count, what=what)
         job.let_go()
-        trim()  # so that stages do not add up in memory
+        trim(job.plan.grid.n_cells)  # so that stages do not add up in memory
         if stage == "statistics":
             job = replace(job, limits=_limits(job, keys))
         if stage == "superpixels" and not any(job.store.row_counts(stage, "ids", keys)):

@@ -364,7 +364,7 @@ class StoredLinkages(Linkages):
         if linkage in ("average", "del"):
             # Few rows make small parts, so that there are some for each thread.
             rows = max(1, min(_PART_ROWS, tables.n // (4 * n_threads())))
-            trim()
+            trim(tables.n)
             load, starts = tables.edge_parts(rows, with_boundary=linkage == "average")
             merge = average_in_parts if linkage == "average" else spanning_forest_in_parts
             tree = merge(load, starts, tables.n, progress=progress)
