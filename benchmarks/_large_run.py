@@ -20,7 +20,6 @@ import zarr
 
 from benchmarks._images import natural_image
 from napari_del import segment_large
-from napari_del._memory import trim
 from napari_del._threads import n_threads, torch_threads_restored, use_one_torch_thread
 from napari_del.models import MEAN_COLOR, find_model, load_network, resolve_device
 from napari_del.models.device import turn_on
@@ -94,7 +93,6 @@ def run(image: Path, store: Path, args: argparse.Namespace) -> dict[str, Any]:
             scheduler=args.scheduler, precision=args.precision,
         )  # fmt: skip
         first = time.perf_counter() - start
-    trim(sys.maxsize)
     source = zarr.open_array(image, mode="r")
     stages = Stages()
     start = time.perf_counter()

@@ -111,65 +111,70 @@ class AdjacencyGraph:
 
 
 @njit(nogil=True, cache=True)
-def _count_pairs(
-    start: int, stop: int, columns: int, image: NDArray[np.int32], counts: NDArray[np.int32]
-) -> None:
-    """Count pairs of rows `start` to `stop` and the row below by the lower of their nodes.
-
-    The left or upper pixel of a pair lies in the first `columns` columns.
-    """
-    height, width = image.shape
-    for y in range(start, stop):
-        for x in range(columns):
-            a = image[y, x]
-            if a == 0:
-                continue
-            if x + 1 < width:
-                b = image[y, x + 1]
-                if b != a and b != 0:
-                    counts[min(a, b) - 1] += 1
-            if y + 1 < height:
-                b = image[y + 1, x]
-                if b != a and b != 0:
-                    counts[min(a, b) - 1] += 1
-
-
-@njit(nogil=True, cache=True)
-def _fill_pairs(
+def _find_pairs(
     start: int,
     stop: int,
     columns: int,
     image: NDArray[np.int32],
     boundary: NDArray[Any],
     stride: int,
-    position: NDArray[np.int64],
-    other: NDArray[np.int32],
+    low: NDArray[np.int32],
+    high: NDArray[np.int32],
     weight: NDArray[np.int32],
-) -> None:
-    """Write the higher node of each pair, and the boundary there, to the lower node's part."""
+    counts: NDArray[np.int32],
+) -> int:
+    """Write the nodes of each pair of rows `start` to `stop` and the row below, and the boundary.
+
+    The left or upper pixel of a pair lies in the first `columns` columns. `counts` has the pairs
+    of each lower node; how many there are in all is returned.
+    """
     height, width = image.shape
-    with_boundary = boundary.size > 0
+    with_boundary = weight.size > 0
+    k = 0
     for y in range(start, stop):
+        row = image[y]
+        # Pixels at the end of the image are their own neighbours beyond it.
+        below = image[min(y + 1, height - 1)]
         for x in range(columns):
-            a = image[y, x]
-            if a == 0:
+            a, right, down = row[x], row[min(x + 1, width - 1)], below[x]
+            if a == 0 or (right == a and down == a):
                 continue
             for side in range(2):
-                y1 = y + side
-                x1 = x + 1 - side
-                if y1 >= height or x1 >= width:
-                    continue
-                b = image[y1, x1]
+                b = down if side else right
                 if b == a or b == 0:
                     continue
                 u = min(a, b) - 1
-                p = position[u]
-                other[p] = max(a, b) - 1
+                low[k] = u
+                high[k] = max(a, b) - 1
+                counts[u] += 1
                 if with_boundary:
-                    weight[p] = (
-                        boundary[y // stride, x // stride] + boundary[y1 // stride, x1 // stride]
+                    weight[k] = (
+                        boundary[y // stride, x // stride]
+                        + boundary[(y + side) // stride, (x + 1 - side) // stride]
                     )
-                position[u] = p + 1
+                k += 1
+    return k
+
+
+@njit(nogil=True, cache=True)
+def _group_pairs(
+    n: int,
+    low: NDArray[np.int32],
+    high: NDArray[np.int32],
+    weight: NDArray[np.int32],
+    position: NDArray[np.int64],
+    other: NDArray[np.int32],
+    weights: NDArray[np.int32],
+) -> None:
+    """Write the higher node of each of `n` pairs, and its weight, to the lower node's part."""
+    with_boundary = weight.size > 0
+    for k in range(n):
+        u = low[k]
+        p = position[u]
+        other[p] = high[k]
+        if with_boundary:
+            weights[p] = weight[k]
+        position[u] = p + 1
 
 
 @njit(nogil=True, cache=True)
@@ -259,41 +264,47 @@ def adjacency(
         Edges, the lengths of common borders, and the sums of `boundary` along them.
     """
     n = nodes.ids.size
-    # Each band of rows has places of its own among the pairs of a node.
+    # Each band of rows has pairs of its own, and places of its own among those of a node.
     height, columns = nodes.image.shape if inner is None else inner
     bands = min(n_threads(), height)
     rows = [height * band // bands for band in range(bands + 1)]
-    counts = np.zeros((bands, n), np.int32)
-    parallel_for(
-        lambda a, b: [
-            _count_pairs(rows[k], rows[k + 1], columns, nodes.image, counts[k]) for k in range(a, b)
-        ],
-        bands,
-    )
-    offsets = np.zeros(n + 1, np.int64)
-    np.cumsum(counts.sum(axis=0, dtype=np.int64), out=offsets[1:])
-    places = offsets[:-1] + np.cumsum(counts, axis=0, dtype=np.int64) - counts
-    n_pairs = int(offsets[-1])
-    other = np.empty(n_pairs, np.int32)
-    weight = np.empty(0 if boundary is None else n_pairs, np.int32)
     probability = np.empty((0, 0), np.int32) if boundary is None else boundary
-    parallel_for(
-        lambda a, b: [
-            _fill_pairs(
+    counts = np.zeros((bands, n), np.int32)
+    found: list[tuple[int, NDArray[np.int32], NDArray[np.int32], NDArray[np.int32]]]
+    found = [(0, *np.empty((3, 0), np.int32))] * bands
+
+    def find(first: int, last: int) -> None:
+        for k in range(first, last):
+            # Room for the most that there may be; what is not used takes no memory.
+            most = 2 * (rows[k + 1] - rows[k]) * columns
+            low, high = np.empty(most, np.int32), np.empty(most, np.int32)
+            weight = np.empty(0 if boundary is None else most, np.int32)
+            size = _find_pairs(
                 rows[k],
                 rows[k + 1],
                 columns,
                 nodes.image,
                 probability,
                 stride,
-                places[k],
-                other,
+                low,
+                high,
                 weight,
+                counts[k],
             )
-            for k in range(a, b)
-        ],
+            found[k] = size, low, high, weight
+
+    parallel_for(find, bands)
+    offsets = np.zeros(n + 1, np.int64)
+    np.cumsum(counts.sum(axis=0, dtype=np.int64), out=offsets[1:])
+    places = offsets[:-1] + np.cumsum(counts, axis=0, dtype=np.int64) - counts
+    n_pairs = int(offsets[-1])
+    other = np.empty(n_pairs, np.int32)
+    weight = np.empty(0 if boundary is None else n_pairs, np.int32)
+    parallel_for(
+        lambda a, b: [_group_pairs(*found[k], places[k], other, weight) for k in range(a, b)],
         bands,
     )
+    found.clear()
     lengths = np.empty(n_pairs, np.int64)
     sums = np.empty(n_pairs, np.int64)
     degree = np.zeros(n, np.int64)

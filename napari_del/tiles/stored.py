@@ -24,6 +24,7 @@ from napari_del.linkages import Cut, Linkages, combined_weights
 from napari_del.merging import Hierarchy, MergeFunction
 from napari_del.merging.parts import EdgePart, average_in_parts, spanning_forest_in_parts
 from napari_del.segmentation import Segmentation
+from napari_del.superpixels.grid import Grid
 from napari_del.tables import check_out
 from napari_del.tiles.lazy import lazy_embeddings, lazy_labels, lazy_superpixels, write_into
 from napari_del.tiles.plan import Plan
@@ -36,8 +37,10 @@ __all__ = ["StoredLinkages", "StoredTables", "read_stored", "write_merge_functio
 
 # Stage and key of the table that holds the model's merge function.
 _MERGE_FUNCTION = ("model", "merge_function")
-# Rows that are merged at a time: about 100 MB for each thread.
-_PART_ROWS = 2**18
+# Rows that are merged at a time: those of so many rows of cells, as what is left of a part lies
+# along its borders, and not more than take about 100 MB for each thread. Small parts stay in the
+# cache.
+_PART_CELL_ROWS, _PART_ROWS = 50, 2**18
 
 
 def read_stored(store: TileStore) -> Segmentation:
@@ -363,7 +366,9 @@ class StoredLinkages(Linkages):
         tables, store = self._stored, self._stored.store
         if linkage in ("average", "del"):
             # Few rows make small parts, so that there are some for each thread.
-            rows = max(1, min(_PART_ROWS, tables.n // (4 * n_threads())))
+            columns = Grid(tables.shape, tables.step).columns
+            most = min(_PART_CELL_ROWS * columns, _PART_ROWS)
+            rows = max(1, min(most, tables.n // (4 * n_threads())))
             trim(tables.n)
             load, starts = tables.edge_parts(rows, with_boundary=linkage == "average")
             merge = average_in_parts if linkage == "average" else spanning_forest_in_parts
