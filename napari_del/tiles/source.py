@@ -158,7 +158,8 @@ class Source:
         image, mask = hashlib.sha256(), hashlib.sha256()
         little = self.dtype.newbyteorder("<")
         windows = list(self._sample_windows())
-        for pixels in _samples(self._image, self._read_all_channels, windows):
+        # Not by way of the chunks that are held: these are looked at once.
+        for pixels in _samples(self._image, self._read_image, windows):
             image.update(np.ascontiguousarray(pixels, dtype=little).tobytes())
         if self._mask is not None:
             for part in _samples(self._mask, self._read_kept, windows):

@@ -40,7 +40,7 @@ _MERGE_FUNCTION = ("model", "merge_function")
 # Rows that are merged at a time: those of so many rows of cells, as what is left of a part lies
 # along its borders, and not more than take about 100 MB for each thread. Small parts stay in the
 # cache.
-_PART_CELL_ROWS, _PART_ROWS = 50, 2**18
+_PART_CELL_ROWS, _PART_ROWS = 100, 2**18
 
 
 def read_stored(store: TileStore) -> Segmentation:
