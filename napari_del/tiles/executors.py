@@ -63,6 +63,7 @@ class Executor(ABC):
         *,
         progress: Progress | None = None,
         what: str = "block",
+        busy: int | None = None,
     ) -> None:
         """Call ``function(job, key)`` for each key, some of them at a time.
 
@@ -83,6 +84,9 @@ class Executor(ABC):
             exception that it raises ends the run as a failed task does.
         what : str
             What a key stands for, for messages.
+        busy : int, optional
+            How many of the tasks have something to compute, by default all: these share the
+            threads.
 
         Raises
         ------
@@ -93,7 +97,7 @@ class Executor(ABC):
         """
         if not keys:
             return
-        self._prepare(job, len(keys))
+        self._prepare(job, max(1, len(keys) if busy is None else busy))
         waiting, running = deque(keys), dict[Future[None], str]()
         losses, suspects = Counter[str](), set[str]()
         done = 0

@@ -233,7 +233,9 @@ def _run(job: Job, executor: Executor, tell: Progress) -> None:
             tell(stage, len(keys) - len(left) + n, len(keys))  # noqa: B023
 
         task, what = _TASKS[stage]
-        executor.run(task, job, left, progress=count, what=what)
+        # The last band is nearly empty, and leaves its threads to the others.
+        busy = len(left) - (what == "band" and keys[-1] in left)
+        executor.run(task, job, left, progress=count, what=what, busy=busy)
         job.let_go()
         trim(job.plan.grid.n_cells)  # so that stages do not add up in memory
         if stage == "statistics":
@@ -285,10 +287,13 @@ def _manifest(
     nodata: float | None,
 ) -> dict[str, Any]:
     """What a store is of: runs with the same have the same results in each of its tables."""
+    weights = info.sha256  # which the network's file had when it was loaded
+    if weights is None and info.path is not None:
+        weights = hashlib.sha256(read_bytes(info.path)).hexdigest()
     return {
         "parameters": parameters,
         "nodata": nodata,
-        "weights": None if info.path is None else hashlib.sha256(read_bytes(info.path)).hexdigest(),
+        "weights": weights,
         # Networks differ in last bits from one type of device to another.
         "device": "cpu" if device is None else device.partition(":")[0],
         "block": plan.block,

@@ -8,12 +8,14 @@ images in memory.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from napari_del._threads import parallel_for
 from napari_del.contrast import color_moments
 from napari_del.embedding import MEAN_COLOR_SCALE
 from napari_del.errors import StoreError
@@ -23,6 +25,9 @@ from napari_del.tiles.job import Job, once
 from napari_del.tiles.plan import Band
 
 __all__ = ["edges", "nodes"]
+
+# Fewest columns of a part of a sum: those of a cache line are written by one thread.
+_COLUMNS = 16
 
 
 class _Sums:
@@ -53,16 +58,25 @@ class _Sums:
         for values in self._values:
             stop = start + len(values)
             # Where they are, because values of many columns take long to be put in order.
-            _add(rows, places[start:stop], values.reshape(len(values), rows.shape[1]))
+            table = values.reshape(len(values), rows.shape[1])
+            add = partial(_add, rows, places[start:stop], table)
+            # Threads share the columns, so that no two write to the same number.
+            parallel_for(add, rows.shape[1], grain=_COLUMNS)
             start = stop
         return keys, sums
 
 
 @njit(nogil=True, cache=True)
-def _add(sums: NDArray[np.int64], places: NDArray[np.int32], values: NDArray[np.integer]) -> None:
-    """Add each row of values to the row of the sums that is its place."""
+def _add(
+    sums: NDArray[np.int64],
+    places: NDArray[np.int32],
+    values: NDArray[np.integer],
+    start: int,
+    stop: int,
+) -> None:
+    """Add columns `start` to `stop` of each row of values to the row of sums at its place."""
     for k in range(places.size):
-        row, more = sums[places[k]], values[k]
+        row, more = sums[places[k]][start:stop], values[k][start:stop]
         for c in range(more.size):
             row[c] += more[c]
 

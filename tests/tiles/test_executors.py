@@ -147,6 +147,16 @@ def test_tasks_share_the_threads(local, workers, tmp_path):
     assert budgets == {str(max(1, n_threads() // workers))}
 
 
+@pytest.mark.parametrize(("busy", "threads"), [(None, 2), (2, 2), (1, 4), (0, 4)])
+def test_few_busy_tasks_have_more_threads(tmp_path, monkeypatch, busy, threads):
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(4)), raising=False)
+    monkeypatch.delenv("NAPARI_DEL_NUM_THREADS", raising=False)
+    with open_executor("threads", 2) as executor:
+        executor.run(visit, str(tmp_path), KEYS[:2], busy=busy)
+    budgets = {line.split()[2] for lines in calls(tmp_path).values() for line in lines}
+    assert budgets == {str(threads)}
+
+
 def test_processes_are_sent_a_job_once(tmp_path):
     job = Job(str(tmp_path))
     with open_executor("processes", 2) as executor:
