@@ -57,7 +57,7 @@ def weights_of(model: str, folder: Path) -> str:
 )
 @pytest.mark.parametrize(
     ("model", "scale", "height", "width"),
-    [("del-lite", 1, 3100, 2100), ("del-lite", 2, 1600, 1100), ("del-vgg16", 1, 640, 300)],
+    [("del-lite", 1, 5000, 5000), ("del-lite", 2, 2600, 2600), ("del-vgg16", 1, 640, 300)],
 )
 def test_a_run_takes_at_most_what_was_predicted(model, scale, height, width, tmp_path):
     weights = weights_of(model, tmp_path)
