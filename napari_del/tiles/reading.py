@@ -46,8 +46,6 @@ class StoreReader:
         self._store = connect(url, writable=writable)
         # Numbers of rows of whole stages.
         self._counts: dict[tuple[str, str, tuple[str, ...]], list[int]] = {}
-        # Groups above the tables whose metadata were written.
-        self._groups: set[str] = set()
         block = (self.block, self.block)
         self._recent = RecentChunks(self.read_pixels, self.shape, block, self.dtype.itemsize)
 

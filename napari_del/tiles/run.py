@@ -36,10 +36,11 @@ from napari_del.tiles.executors import Executor, open_executor
 from napari_del.tiles.job import Job
 from napari_del.tiles.manifest import differences
 from napari_del.tiles.memory import check_memory
+from napari_del.tiles.merge_function import write_merge_function
 from napari_del.tiles.plan import Plan
 from napari_del.tiles.source import Source
 from napari_del.tiles.store import TileStore
-from napari_del.tiles.stored import read_stored, write_merge_function
+from napari_del.tiles.stored import read_stored
 
 if TYPE_CHECKING:
     import torch

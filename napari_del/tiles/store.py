@@ -64,6 +64,11 @@ class TileStore(StoreReader):
         Whether it was opened for writing.
     """
 
+    def __init__(self, url: str, attributes: Mapping[str, Any], *, writable: bool) -> None:
+        super().__init__(url, attributes, writable=writable)
+        # Groups above the tables whose metadata were written.
+        self._groups: set[str] = set()
+
     def __reduce__(self) -> tuple[Callable[..., TileStore], tuple[Any, ...]]:
         return _attach, (self.url, self._attributes, self.writable)
 

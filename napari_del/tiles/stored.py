@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
-from safetensors.numpy import load, save
 
 from napari_del._memory import trim
 from napari_del._threads import n_threads
@@ -21,22 +20,21 @@ from napari_del.contrast import ColorMoments
 from napari_del.errors import ReadError
 from napari_del.graph import AdjacencyGraph
 from napari_del.linkages import Cut, Linkages, combined_weights
-from napari_del.merging import Hierarchy, MergeFunction
+from napari_del.merging import Hierarchy
 from napari_del.merging.parts import EdgePart, average_in_parts, spanning_forest_in_parts
 from napari_del.segmentation import Segmentation
 from napari_del.superpixels.grid import Grid
 from napari_del.tables import check_out
 from napari_del.tiles.lazy import lazy_embeddings, lazy_labels, lazy_superpixels, write_into
+from napari_del.tiles.merge_function import read_merge_function
 from napari_del.tiles.plan import Plan
 from napari_del.tiles.store import TileStore
 
 if TYPE_CHECKING:
     import dask.array as da
 
-__all__ = ["StoredLinkages", "StoredTables", "read_stored", "write_merge_function"]
+__all__ = ["StoredLinkages", "StoredTables", "read_stored"]
 
-# Stage and key of the table that holds the model's merge function.
-_MERGE_FUNCTION = ("model", "merge_function")
 # Rows that are merged at a time: those of so many rows of cells, as what is left of a part lies
 # along its borders, and not more than take about 100 MB for each thread. Small parts stay in the
 # cache.
@@ -292,23 +290,6 @@ class StoredTables:
         return out
 
 
-def write_merge_function(store: TileStore, function: MergeFunction) -> None:
-    """Keep the model's merge function in a store, if it is not there."""
-    stage, key = _MERGE_FUNCTION
-    if key not in store.done(stage):
-        # Its many small arrays as one: each would be two files.
-        packed = np.frombuffer(save(function.tensors()), np.uint8)
-        store.write_table(stage, key, {"safetensors": packed})
-
-
-def _read_merge_function(store: TileStore) -> MergeFunction | None:
-    stage, key = _MERGE_FUNCTION
-    if key not in store.done(stage):
-        return None
-    packed = store.read_table(stage, key)["safetensors"]
-    return MergeFunction.from_tensors(load(packed.tobytes()))
-
-
 class StoredLinkages(Linkages):
     """Hierarchies that are read from the store, or computed in parts and kept there.
 
@@ -321,7 +302,7 @@ class StoredLinkages(Linkages):
     """
 
     def __init__(self, tables: StoredTables) -> None:
-        super().__init__(tables, tables.step, _read_merge_function(tables.store))
+        super().__init__(tables, tables.step, read_merge_function(tables.store))
         self._stored = tables
         self._lock = threading.RLock()
         self._last: tuple[Cut, NDArray[np.int32]] | None = None

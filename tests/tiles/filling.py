@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 
 from napari_del import Segmentation
+from napari_del.tiles.merge_function import write_merge_function
 from napari_del.tiles.plan import Plan
 from napari_del.tiles.store import TileStore
-from napari_del.tiles.stored import write_merge_function
 
 
 def fill(path, segmentation: Segmentation, block: int, *, stages=("superpixels", "nodes", "edges")):
