@@ -1,54 +1,58 @@
-"""Arrays of a store: how they are cut into chunks, written, read and checked."""
+"""Arrays of a store: how they are cut into chunks, written, read and checked.
+
+They are arrays of zarr's format 3, which zarr opens. Their chunks are encoded here, on the thread
+that has them or on all threads of its budget: zarr would send each step of each chunk to another
+thread, which for tables of a few kilobytes to megabytes takes several times longer than the work.
+"""
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 import json
-from collections.abc import Coroutine, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from functools import lru_cache
-from typing import TYPE_CHECKING, Any, NamedTuple
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import lru_cache, partial
+from itertools import product
+from typing import Any, NamedTuple
 
 import numpy as np
 import zarr
+from numcodecs import Blosc
+from numcodecs.checksum32 import CRC32C
 from numpy.typing import NDArray
 from zarr.abc.store import Store
 from zarr.codecs import BloscCodec, Crc32cCodec
-from zarr.core.buffer import default_buffer_prototype
-from zarr.core.metadata import ArrayV3Metadata
 from zarr.storage import MemoryStore, StorePath
 
+from napari_del._threads import parallel_for
 from napari_del.tiles.backend import (
     DamagedError,
-    at_once,
     first_line,
-    get_bytes,
+    get_each,
     get_many,
-    put,
-    set_bytes,
+    put_many,
 )
 
-if TYPE_CHECKING:
-    from zarr.core.array_spec import ArrayConfigParams
-
 __all__ = [
+    "Layout",
     "Part",
-    "Rows",
-    "find_array",
     "new_array",
-    "read",
-    "read_arrays",
+    "open_array",
+    "read_area",
+    "read_areas",
     "row_chunks",
     "row_parts",
     "sha256",
     "write_arrays",
 ]
 
+Area = tuple[slice, ...]
+
 # Sorted by the bytes of each number and with lz4, tables take less room than with zstd, and less
 # than half the time. Ids of superpixels take a ninth of their bytes, with zstd a twentieth, and are
 # read in half the time.
-_COMPRESSOR = BloscCodec(cname="lz4", clevel=5, shuffle="shuffle")
+_LEVEL = 5
+_COMPRESSOR = BloscCodec(cname="lz4", clevel=_LEVEL, shuffle="shuffle")
+_BLOSC, _CRC = Blosc(cname="lz4", clevel=_LEVEL, shuffle=Blosc.SHUFFLE), CRC32C(location="end")
 _CHUNK_BYTES = 2**20
 
 
@@ -81,29 +85,84 @@ def _template(dtype: str, chunks: tuple[int, ...]) -> dict[str, Any]:
     return document
 
 
-def _metadata(shape: tuple[int, ...], dtype: str, chunks: tuple[int, ...]) -> bytes:
-    # The shape alone differs from table to table: zarr takes a millisecond for each.
-    return json.dumps(_template(dtype, chunks) | {"shape": shape}, indent=2).encode()
+class Layout(NamedTuple):
+    """Where in a store an array is, and how it is cut."""
+
+    path: str
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+    chunks: tuple[int, ...]
+
+    @classmethod
+    def of_table(cls, path: str, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Layout:
+        """The layout of an array of a table."""
+        return cls(path, shape, dtype, row_chunks(shape, dtype))
+
+    @property
+    def metadata_key(self) -> str:
+        """File of its metadata."""
+        return f"{self.path}/zarr.json"
+
+    def metadata(self) -> bytes:
+        """What this file holds."""
+        # The shape alone differs from table to table: zarr takes a millisecond for each.
+        document = _template(self.dtype.str, self.chunks) | {"shape": self.shape}
+        return json.dumps(document, indent=2).encode()
+
+    def check(self, metadata: bytes | None) -> None:
+        """Raise `DamagedError` unless these are its metadata, down to keys that zarr ignores."""
+        if metadata is None:
+            raise DamagedError("its metadata, zarr.json, are missing")
+        try:
+            # Keys that versions of zarr leave out where there is nothing to say.
+            found = {"attributes": {}, "storage_transformers": []} | json.loads(metadata)
+        except (ValueError, TypeError) as error:
+            raise DamagedError(
+                f"its metadata, zarr.json, are damaged: {first_line(error)}"
+            ) from error
+        known = _template(self.dtype.str, self.chunks) | {"shape": list(self.shape)}
+        if found != known:
+            keys = sorted(key for key in found | known if found.get(key) != known.get(key))
+            raise DamagedError(
+                f"its metadata, zarr.json, are not those of {self.dtype} of shape {self.shape}: "
+                f"look at {', '.join(keys)}"
+            )
+
+    def chunks_in(self, area: Area) -> Iterator[tuple[str, Area]]:
+        """Files of the chunks that an area touches, and where in the array they are."""
+        if any(part.start >= part.stop for part in area):
+            return
+        sides = list(zip(area, self.chunks, self.shape, strict=True))
+        places = product(*(range(p.start // n, (p.stop - 1) // n + 1) for p, n, _ in sides))
+        for place in places:
+            yield (
+                f"{self.path}/c/{'/'.join(map(str, place))}",
+                tuple(
+                    slice(k * n, min((k + 1) * n, length))
+                    for k, (_, n, length) in zip(place, sides, strict=True)
+                ),
+            )
+
+    def whole(self) -> Area:
+        """The area of all of it."""
+        return tuple(slice(0, length) for length in self.shape)
 
 
-def new_array(
-    store: Store, path: str, shape: tuple[int, ...], dtype: np.dtype[Any], chunks: tuple[int, ...]
-) -> None:
+class Part(NamedTuple):
+    """Values for whole chunks of an array that is there."""
+
+    layout: Layout
+    area: Area
+    values: NDArray[Any]
+
+
+def new_array(store: Store, layout: Layout) -> None:
     """Write the metadata of an array.
 
     Nothing is removed, unlike by functions of zarr that make arrays: a worker that was thought
     lost may write the very same table, byte for byte, at the same time.
     """
-    put(store, f"{path}/zarr.json", _metadata(shape, dtype.str, chunks))
-
-
-class Part(NamedTuple):
-    """Values for rows and columns of an array that is there."""
-
-    path: str
-    shape: tuple[int, int]
-    area: tuple[slice, slice]
-    values: NDArray[Any]
+    put_many(store, {layout.metadata_key: layout.metadata()})
 
 
 def write_arrays(
@@ -114,167 +173,185 @@ def write_arrays(
 ) -> list[str]:
     """Write the arrays of a table by their paths, parts of others, and metadata of groups.
 
-    All at once: one thread hashes and compresses while another waits for the disk.
-
     Returns
     -------
     list of str
         SHA-256 of each array, in order, and of the values of each part.
     """
-
-    async def write(path: str, values: NDArray[Any], metadata: bytes) -> str:
-        await set_bytes(store, f"{path}/zarr.json", metadata)
-        return await fill(_array(store, path, metadata), ..., values)
-
-    async def write_part(part: Part) -> str:
-        metadata = await get_bytes(store, f"{part.path}/zarr.json")
-        array = _known(store, part.path, metadata, part.shape, part.values.dtype)
-        return await fill(array, part.area, part.values)
-
-    async def fill(array: zarr.AsyncArray[Any], area: Any, values: NDArray[Any]) -> str:
-        digest = asyncio.create_task(asyncio.to_thread(sha256, [values]))
-        if values.size:
-            await array.setitem(area, values)
-        return await digest
-
-    tasks: list[Coroutine[Any, Any, str | None]] = []
+    for part, found in zip(
+        parts, get_many(store, [part.layout.metadata_key for part in parts]), strict=True
+    ):
+        part.layout.check(found)
+    files = {f"{path}/zarr.json": text for path, text in groups.items()}
+    written = [*parts]
     for path, values in arrays.items():
-        chunks = row_chunks(values.shape, values.dtype)
-        tasks.append(write(path, values, _metadata(values.shape, values.dtype.str, chunks)))
-    tasks += map(write_part, parts)
-    tasks += [set_bytes(store, f"{path}/zarr.json", text) for path, text in groups.items()]
-    results = at_once(tasks)
-    for result in results:
-        if isinstance(result, Exception):
-            raise result
-    return [digest for digest in results if isinstance(digest, str)]
+        layout = Layout.of_table(path, values.shape, values.dtype)
+        files[layout.metadata_key] = layout.metadata()
+        written.append(Part(layout, layout.whole(), values))
+    digests = [""] * len(written)
+    tasks: list[Callable[[], None]] = []
+
+    def digest(k: int) -> None:
+        digests[k] = sha256([written[k].values])
+
+    def encode(key: str, layout: Layout, values: NDArray[Any]) -> None:
+        files[key] = _encode(values, layout.chunks)
+
+    for k, part in enumerate(written):
+        tasks.append(partial(digest, k))
+        for key, place in part.layout.chunks_in(part.area):
+            values = part.values[_within(place, part.area)]
+            tasks.append(partial(encode, key, part.layout, values))
+    _run(tasks)
+    put_many(store, files)
+    return [*digests[len(parts) :], *digests[: len(parts)]]
 
 
-def _array(store: Store, path: str, metadata: bytes) -> zarr.AsyncArray[Any]:
-    """The array of these metadata; `zarr.open_array` would read them again, for a millisecond."""
-    # Chunks of zeros are written too, so that one that is missing is noticed.
-    config: ArrayConfigParams = {"write_empty_chunks": True}
-    return zarr.AsyncArray(json.loads(metadata), StorePath(store, path), config)
+def _run(tasks: Sequence[Callable[[], None]]) -> None:
+    """Call some functions, on all threads of the budget."""
+
+    def some(start: int, stop: int) -> None:
+        for task in tasks[start:stop]:
+            task()
+
+    parallel_for(some, len(tasks))
 
 
-def find_array(
-    store: Store, path: str, shape: tuple[int, ...], dtype: np.dtype[Any]
-) -> zarr.Array[Any]:
-    """An array that was written, to be read.
+def _within(area: Area, outer: Area) -> Area:
+    """An area as seen from the first element of another."""
+    return tuple(
+        slice(own.start - first.start, own.stop - first.start)
+        for own, first in zip(area, outer, strict=True)
+    )
+
+
+def _encode(values: NDArray[Any], chunk: tuple[int, ...]) -> bytes:
+    """The file of a chunk; zeros stand for what is beyond the end of the array."""
+    if values.shape != chunk:
+        padded = np.zeros(chunk, values.dtype)
+        padded[tuple(map(slice, values.shape))] = values
+        values = padded
+    little = values.dtype.newbyteorder("<")
+    return bytes(_CRC.encode(_BLOSC.encode(np.ascontiguousarray(values, little))))
+
+
+def _decode(file: bytes | None, key: str, layout: Layout) -> NDArray[Any]:
+    """The values of a chunk.
 
     Raises
     ------
     DamagedError
-        If it is missing or another one.
+        If it is missing, cut short or altered.
     """
-    (metadata,) = get_many(store, [f"{path}/zarr.json"])
-    return zarr.Array(_known(store, path, metadata, shape, dtype))
-
-
-def _known(
-    store: Store,
-    path: str,
-    metadata: bytes | None,
-    shape: tuple[int, ...],
-    dtype: np.dtype[Any],
-) -> zarr.AsyncArray[Any]:
-    if metadata is None:
-        raise DamagedError("its metadata, zarr.json, are missing")
+    if file is None:
+        raise DamagedError(f"chunk {key.removeprefix(layout.path + '/')} is missing")
+    values = np.empty(layout.chunks, layout.dtype.newbyteorder("<"))
     try:
-        array = _array(store, path, metadata)
-        is_understood = _is_understood(metadata)
-    except Exception as error:  # zarr raises what JSON and its checks of metadata raise
-        raise DamagedError(f"its metadata, zarr.json, are damaged: {first_line(error)}") from error
-    if not is_understood:
-        raise DamagedError("its metadata, zarr.json, are damaged: they say what zarr ignores")
-    if array.shape != shape or array.dtype != dtype:
-        raise DamagedError(
-            f"its metadata say {array.dtype} of shape {array.shape}, its marker {dtype} of {shape}"
+        packed = _CRC.decode(file)
+        # Blosc's header says from its fifth byte on how many it has packed.
+        length = int.from_bytes(packed[4:8].tobytes(), "little")
+        if length != values.nbytes:
+            raise ValueError(f"it holds {length} bytes in place of {values.nbytes}")
+        if length:
+            _BLOSC.decode(packed, out=values.reshape(-1).view(np.uint8))
+    except Exception as error:  # numcodecs raises errors of several kinds
+        raise DamagedError(f"a chunk is damaged: {first_line(error)}") from error
+    return values.astype(layout.dtype, copy=False)
+
+
+def read_areas(
+    store: Store, wanted: Sequence[tuple[Layout, Area]]
+) -> list[NDArray[Any] | Exception]:
+    """Areas of some arrays, asked for at once.
+
+    Returns
+    -------
+    list of ndarray or exception
+        In their order, each writable and of its own. Where one could not be read it is a
+        `DamagedError`, or the `OSError` that says why.
+    """
+    chunks = [list(layout.chunks_in(area)) for layout, area in wanted]
+    keys = [
+        key
+        for (layout, _), some in zip(wanted, chunks, strict=True)
+        for key in (layout.metadata_key, *(key for key, _ in some))
+    ]
+    files = dict(zip(keys, get_each(store, keys), strict=True))
+    results: list[NDArray[Any] | Exception] = []
+    tasks: list[Callable[[], None]] = []
+
+    def take(key: str) -> bytes | None:
+        found = files[key]
+        if isinstance(found, Exception):
+            raise found
+        return found
+
+    def load(k: int, key: str, place: Area) -> None:
+        layout, area = wanted[k]
+        out = results[k]
+        if isinstance(out, Exception):
+            return
+        try:
+            values = _decode(take(key), key, layout)
+        except (DamagedError, OSError) as error:
+            results[k] = error
+            return
+        if len(chunks[k]) == 1 and values.shape == out.shape:
+            results[k] = values
+            return
+        common = tuple(
+            slice(max(a.start, b.start), min(a.stop, b.stop))
+            for a, b in zip(area, place, strict=True)
         )
-    return array
+        out[_within(common, area)] = values[_within(common, place)]
+
+    for k, ((layout, area), some) in enumerate(zip(wanted, chunks, strict=True)):
+        try:
+            layout.check(take(layout.metadata_key))
+        except (DamagedError, OSError) as error:
+            results.append(error)
+            continue
+        results.append(np.empty([part.stop - part.start for part in area], layout.dtype))
+        tasks += [partial(load, k, *chunk) for chunk in some]
+    _run(tasks)
+    return results
 
 
-def _is_understood(metadata: bytes) -> bool:
-    """Whether all that the metadata of an array say means something to zarr, which ignores more."""
-    document = json.loads(metadata)
-    document["shape"] = [1] * len(document["shape"])
-    return _is_kept(json.dumps(document))
-
-
-@lru_cache(maxsize=256)
-def _is_kept(text: str) -> bool:
-    """Whether zarr would write again all that it reads here, whatever else it may write."""
-
-    def is_within(said: Any, known: Any) -> bool:
-        if isinstance(said, dict) and isinstance(known, dict):
-            return all(key in known and is_within(of, known[key]) for key, of in said.items())
-        if isinstance(said, list) and isinstance(known, list):
-            return len(said) == len(known) and all(map(is_within, said, known))
-        return bool(said == known)
-
-    document = json.loads(text)
-    written = ArrayV3Metadata.from_dict(document).to_buffer_dict(default_buffer_prototype())
-    return is_within(document, json.loads(written["zarr.json"].to_bytes()))
-
-
-def read(array: zarr.Array[Any], selection: tuple[slice, ...]) -> NDArray[Any]:
+def read_area(store: Store, layout: Layout, area: Area) -> NDArray[Any]:
     """Part of an array.
 
     Raises
     ------
     DamagedError
-        If a chunk is missing, cut short or altered.
+        If its metadata or a chunk are missing or damaged.
     OSError
         If a file cannot be read.
     """
-    with _reading_chunks():
-        return np.ascontiguousarray(array[selection])
+    (found,) = read_areas(store, [(layout, area)])
+    if isinstance(found, Exception):
+        raise found
+    return found
 
 
-@contextmanager
-def _reading_chunks() -> Iterator[None]:
-    try:
-        yield
-    except OSError:
-        raise
-    except Exception as error:  # zarr raises what its codecs raise
-        raise DamagedError(f"a chunk is damaged: {first_line(error)}") from error
+def open_array(store: Store, layout: Layout) -> zarr.Array[Any]:
+    """An array as zarr sees it, to be read.
 
-
-class Rows(NamedTuple):
-    """Rows of an array of a table, whose shape and dtype are known."""
-
-    shape: tuple[int, ...]
-    dtype: np.dtype[Any]
-    rows: slice
-
-
-def read_arrays(store: Store, arrays: Mapping[str, Rows]) -> dict[str, NDArray[Any] | Exception]:
-    """Rows of arrays of tables by their paths, all at once.
-
-    Returns
-    -------
-    dict of ndarray or exception
-        By path. Where an array could not be read it is what `read` or `find_array` would raise.
+    Raises
+    ------
+    DamagedError
+        If its metadata are missing or damaged.
     """
-
-    async def load(path: str) -> NDArray[Any]:
-        shape, dtype, rows = arrays[path]
-        metadata = await get_bytes(store, f"{path}/zarr.json")
-        array = _known(store, path, metadata, shape, dtype)
-        with _reading_chunks():
-            return np.ascontiguousarray(await array.getitem((rows,)))
-
-    return dict(zip(arrays, at_once(map(load, arrays)), strict=True))
+    (metadata,) = get_many(store, [layout.metadata_key])
+    layout.check(metadata)
+    document = json.loads(layout.metadata())
+    return zarr.Array(zarr.AsyncArray(document, StorePath(store, layout.path)))
 
 
-def row_parts(array: zarr.Array[Any], window: tuple[slice, slice] | None) -> Iterator[Any]:
-    """The rows of a whole array, or of a window of it, part by part."""
-    rows = slice(0, array.shape[0]) if window is None else window[0]
-    other = () if window is None else (window[1],)
-    step = array.chunks[0]
+def row_parts(store: Store, layout: Layout, area: Area) -> Iterator[NDArray[Any]]:
+    """An area of an array, a few rows after another."""
+    rows, step = area[0], layout.chunks[0]
     for start in range(rows.start, rows.stop, step):
-        yield read(array, (slice(start, min(start + step, rows.stop)), *other))
+        yield read_area(store, layout, (slice(start, min(start + step, rows.stop)), *area[1:]))
 
 
 def sha256(parts: Iterable[NDArray[Any]]) -> str:

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-import numpy as np
 from zarr.abc.store import Store
 
-from napari_del.tiles.arrays import find_array, row_parts, sha256
+from napari_del.tiles.arrays import Layout, row_parts, sha256
 from napari_del.tiles.backend import first_line, get_many
-from napari_del.tiles.manifest import ArrayRecord, Marker, marker_key
+from napari_del.tiles.manifest import Marker, marker_key
 
 __all__ = ["faults"]
 
@@ -18,7 +17,7 @@ def faults(
     store: Store,
     stage: str,
     key: str,
-    pixels: tuple[str, tuple[int, int], np.dtype[np.signedinteger]],
+    pixels: Layout,
 ) -> Iterator[str]:
     """What is wrong with the arrays of a table, its pixels, or its marker.
 
@@ -28,8 +27,8 @@ def faults(
         All files.
     stage, key : str
         Name of the table.
-    pixels : tuple
-        Name, shape and dtype of the array of pixels.
+    pixels : Layout
+        Of the array of pixels.
 
     Yields
     ------
@@ -43,20 +42,17 @@ def faults(
         yield first_line(error)
         return
     for name, record in marker.arrays.items():
-        yield from _faults(store, f"tables/{stage}/{key}/{name}", record, None)
+        path = f"tables/{stage}/{key}/{name}"
+        layout = Layout.of_table(path, record.shape, record.dtype)
+        yield from _faults(store, layout, layout.whole(), record.sha256)
     if marker.pixels is not None:
-        path, shape, dtype = pixels
-        window, digest = marker.pixels
-        yield from _faults(store, path, ArrayRecord(shape, dtype, digest), window)
+        yield from _faults(store, pixels, *marker.pixels)
 
 
-def _faults(
-    store: Store, path: str, record: ArrayRecord, window: tuple[slice, slice] | None
-) -> Iterator[str]:
-    name = path.rsplit("/", 1)[-1]
+def _faults(store: Store, layout: Layout, area: tuple[slice, ...], digest: str) -> Iterator[str]:
+    name = layout.path.rsplit("/", 1)[-1]
     try:
-        array = find_array(store, path, record.shape, record.dtype)
-        if sha256(row_parts(array, window)) != record.sha256:
+        if sha256(row_parts(store, layout, area)) != digest:
             yield f"{name}: the values are not those that were written"
     except OSError as error:
         yield f"{name}: {first_line(error)}"

@@ -11,7 +11,7 @@ import zarr
 from numpy.typing import NDArray
 
 from napari_del.errors import StoreError
-from napari_del.tiles.arrays import Rows, find_array, read, read_arrays
+from napari_del.tiles.arrays import Layout, open_array, read_area, read_areas
 from napari_del.tiles.backend import (
     DamagedError,
     connect,
@@ -44,6 +44,7 @@ class StoreReader:
         self.block = int(attributes["block"])
         self._attributes = attributes
         self._store = connect(url, writable=writable)
+        self._pixels = Layout(PIXELS, self.shape, self.dtype, (self.block, self.block))
         # Numbers of rows of whole stages.
         self._counts: dict[tuple[str, str, tuple[str, ...]], list[int]] = {}
         block = (self.block, self.block)
@@ -53,7 +54,7 @@ class StoreReader:
     def superpixels(self) -> zarr.Array[Any]:
         """The array of superpixel ids, shape (Y, X); 0 where nothing is segmented."""
         with self._reading(f"array {PIXELS}"):
-            return find_array(self._store, PIXELS, self.shape, self.dtype)
+            return open_array(self._store, self._pixels)
 
     def read_pixels(self, window: Area) -> NDArray[Any]:
         """Superpixel ids of rows and columns of the image.
@@ -64,7 +65,7 @@ class StoreReader:
             If a chunk is missing or damaged.
         """
         with self._reading(f"array {PIXELS}, pixels {text_of(window)},"):
-            return read(find_array(self._store, PIXELS, self.shape, self.dtype), window)
+            return read_area(self._store, self._pixels, window)
 
     def read_near_pixels(self, window: Area) -> NDArray[Any]:
         """As `read_pixels`, holding the blocks read last for windows that overlap."""
@@ -193,7 +194,7 @@ class StoreReader:
         tasks = [(stage, key) for stage in stages for key in sorted(self.done(stage))]
         damaged = []
         for count, (stage, key) in enumerate(tasks, 1):
-            found = faults(self._store, stage, key, (PIXELS, self.shape, self.dtype))
+            found = faults(self._store, stage, key, self._pixels)
             damaged += [(stage, key, reason) for reason in found]
             if progress is not None:
                 progress(count, len(tasks))
@@ -229,20 +230,22 @@ class StoreReader:
         self, stage: str, tables: Mapping[str, tuple[Marker, Sequence[str], slice]]
     ) -> dict[str, dict[str, NDArray[Any]]]:
         """Rows of arrays of tables, all at once: for each key its marker, names and rows."""
-        known = {
-            f"tables/{stage}/{key}/{name}": Rows(record.shape, record.dtype, rows)
-            for key, (marker, names, rows) in tables.items()
-            for name in names
-            if (record := marker.arrays.get(name)) is not None
-        }
+        known = {}
+        for key, (marker, names, rows) in tables.items():
+            for name in names:
+                record = marker.arrays.get(name)
+                if record is not None:
+                    path = f"tables/{stage}/{key}/{name}"
+                    layout = Layout.of_table(path, record.shape, record.dtype)
+                    of = slice(*rows.indices(record.shape[0]))
+                    known[key, name] = layout, (of, *layout.whole()[1:])
         with self._reading(f"tables of stage {stage}"):
-            found = read_arrays(self._store, known)
+            found = dict(zip(known, read_areas(self._store, list(known.values())), strict=True))
         read: dict[str, dict[str, NDArray[Any]]] = {key: {} for key in tables}
         for key, (_, names, _) in tables.items():
             for name in names:
                 with self._reading(f"array {name} of table {stage} {key}"):
-                    path = f"tables/{stage}/{key}/{name}"
-                    array = found.get(path, DamagedError("its marker does not name it"))
+                    array = found.get((key, name), DamagedError("its marker does not name it"))
                     if isinstance(array, Exception):
                         raise array
                     read[key][name] = array

@@ -16,12 +16,13 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from napari_del.errors import ParameterError, StoreError
-from napari_del.tiles.arrays import Part, find_array, new_array, write_arrays
+from napari_del.tiles.arrays import Part, new_array, write_arrays
 from napari_del.tiles.backend import (
     DamagedError,
+    get_many,
     local_folder,
     new_place,
-    put,
+    put_many,
     remove_file,
     remove_folder,
     remove_place,
@@ -37,7 +38,7 @@ from napari_del.tiles.manifest import (
     read_attributes,
     store_attributes,
 )
-from napari_del.tiles.reading import PIXELS, Area, StoreReader, text_of
+from napari_del.tiles.reading import Area, StoreReader, text_of
 
 __all__ = ["TileStore", "differences"]
 
@@ -111,8 +112,8 @@ class TileStore(StoreReader):
         )
         with writing(where), new_place(where) as place:
             store = cls(place, attributes, writable=True)
-            put(store._store, "zarr.json", group_metadata(attributes))
-            store._new_pixels()
+            put_many(store._store, {"zarr.json": group_metadata(attributes)})
+            new_array(store._store, store._pixels)
         return cls(where, attributes, writable=True)
 
     @classmethod
@@ -148,14 +149,11 @@ class TileStore(StoreReader):
         with writing(where):
             remove_place(where)
 
-    def _new_pixels(self) -> None:
-        new_array(self._store, PIXELS, self.shape, self.dtype, (self.block, self.block))
-
     def _recover(self) -> None:
         try:
-            find_array(self._store, PIXELS, self.shape, self.dtype)
+            self._pixels.check(*get_many(self._store, [self._pixels.metadata_key]))
         except DamagedError:
-            self._new_pixels()
+            new_array(self._store, self._pixels)
         folder = local_folder(self.url)
         if folder is not None:
             # Names of files that zarr was about to rename, and tables whose marker never came.
@@ -197,7 +195,7 @@ class TileStore(StoreReader):
         if pixels is not None:
             self._check_pixels(*pixels)
             self.let_go()
-        parts = [] if pixels is None else [Part(PIXELS, self.shape, *pixels)]
+        parts = [] if pixels is None else [Part(self._pixels, *pixels)]
         self._counts.clear()
         folder = f"tables/{stage}/{key}"
         groups = {"tables", f"tables/{stage}"} - self._groups | {folder}
@@ -215,7 +213,7 @@ class TileStore(StoreReader):
                 for (name, values), digest in zip(arrays.items(), digests, strict=False)
             }
             done = None if pixels is None else (pixels[0], digests[-1])
-            put(self._store, marker_key(stage, key), Marker(records, done).to_json())
+            put_many(self._store, {marker_key(stage, key): Marker(records, done).to_json()})
 
     def _check_pixels(self, core: Area, data: NDArray[Any]) -> None:
         for part, length in zip(core, self.shape, strict=True):

@@ -141,7 +141,7 @@ def test_a_place_without_write_permission(finished, tmp_path, monkeypatch):
         with pytest.raises(StoreError, match=r"other\.zarr cannot be written: Permission denied"):
             run(tmp_path / "other.zarr")
     with monkeypatch.context() as patch:
-        patch.setattr("zarr.storage.LocalStore.set", denied)
+        patch.setattr("zarr.storage._local._put", denied)
         with pytest.raises(StoreError, match=r"run\.zarr cannot be written: Permission denied"):
             run(finished)
     assert not (tmp_path / "other.zarr").exists()

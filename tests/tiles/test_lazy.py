@@ -30,13 +30,19 @@ def stored(filled):
 @pytest.fixture
 def keys_read(monkeypatch):
     """Keys below which the store is read, in order."""
-    get, keys = LocalStore.get, []
+    keys = []
 
-    async def counted(self, key, *args, **kwargs):
-        keys.append(key)
-        return await get(self, key, *args, **kwargs)
+    def count(name):
+        get = getattr(LocalStore, name)
 
-    monkeypatch.setattr(LocalStore, "get", counted)
+        def counted(self, key, *args, **kwargs):
+            keys.append(key)
+            return get(self, key, *args, **kwargs)
+
+        monkeypatch.setattr(LocalStore, name, counted)
+
+    for name in ("get", "get_sync"):
+        count(name)
     return keys
 
 

@@ -222,6 +222,27 @@ def empty(path):
 DAMAGE = {"flipped": flip, "truncated": truncate, "empty": empty, "deleted": Path.unlink}
 
 
+def test_chunk_that_holds_more_than_it_should_is_noticed(store):
+    folder = Path(store.url, "tables/superpixels/1_1")
+    shutil.copy(folder / "sums/c/0/0", folder / "ids/c/0")
+    with pytest.raises(StoreError, match=r"array ids .* holds \d+ bytes in place of \d+"):
+        store.read_table("superpixels", "1_1")
+    assert [key for _, key, _ in store.verify()] == ["1_1"]
+
+
+def test_tables_of_several_chunks(store):
+    rows = np.arange(3 * 40000, dtype=np.int64).reshape(-1, 3) % 1009
+    store.write_table("nodes", "7", {"rows": rows})
+    folder = Path(store.url, "tables/nodes/7/rows/c")
+    assert sorted(p.name for p in folder.iterdir()) == ["0", "1"]
+    np.testing.assert_array_equal(store.read_table("nodes", "7")["rows"], rows, strict=True)
+    for first, stop in ((0, 3), (32000, 33000), (39999, 40000), (32768, 40000), (9, 9)):
+        found = store.read_rows("nodes", "7", ["rows"], first, stop)["rows"]
+        np.testing.assert_array_equal(found, rows[first:stop], strict=True)
+        found[...] = 0  # it is the caller's own
+    assert store.verify() == []
+
+
 @pytest.mark.parametrize("damage", DAMAGE.values(), ids=DAMAGE)
 @pytest.mark.parametrize("name", ["sums"])
 @pytest.mark.parametrize("file", ["zarr.json", "c"])
@@ -519,3 +540,8 @@ def test_zarr_reads_what_is_in_a_store(written):
                 fill_value=0,
             )
             assert json.loads(text) == json.loads(json.dumps(again.metadata.to_dict()))
+            again[...] = expected
+            for chunk in Path(path, "c").rglob("[0-9]*"):
+                if chunk.is_file():
+                    stored = again.store.get_sync(str(chunk.relative_to(path)))
+                    assert stored.to_bytes() == chunk.read_bytes()
