@@ -40,6 +40,31 @@ _XYZ = np.rint(
 _LINEAR, _ROOT = _transfer_curves()
 
 
+# One step after another for a whole row, in 32 bits, which hold every number here: so each of them
+# is vectorised. numba computes with 64 bits unless told otherwise at every step.
+
+
+@njit(nogil=True, cache=True)
+def _weigh(
+    light: NDArray[np.int32],
+    weights: NDArray[np.int32],
+    root: NDArray[np.int32],
+    out: NDArray[np.int32],
+) -> None:
+    """Root of the weighted sum of red, green and blue, for each pixel of a row."""
+    short = np.int32
+    most, half, shift = short(root.size - 1), short(1 << 13), short(14)
+    # 16 + 12 bits of fraction down to the 14 of the curve.
+    for x in range(out.size):
+        total = short(weights[0] * light[0, x])
+        total = short(total + short(weights[1] * light[1, x]))
+        total = short(total + short(weights[2] * light[2, x]))
+        out[x] = min(short(short(total + half) >> shift), most)
+    for x in range(out.size):
+        # Numbers without a sign need no test for negative ones.
+        out[x] = root[np.uint32(out[x])]
+
+
 @njit(nogil=True, cache=True)
 def _lab_rows(
     start: int,
@@ -48,26 +73,26 @@ def _lab_rows(
     linear: NDArray[np.int32],
     xyz: NDArray[np.int32],
     root: NDArray[np.int32],
-    curve: int,
     unit: int,
     lab: NDArray[np.int16],
 ) -> None:
-    half = 1 << 13
+    short = np.int32
+    width = rgb.shape[1]
+    half, shift, black = short(1 << 14), short(15), short(16 * unit)
+    scales = short(116 * unit), short(500 * unit), short(200 * unit)
+    light, roots = np.empty((3, width), np.int32), np.empty((3, width), np.int32)
     for y in range(start, stop):
-        for x in range(rgb.shape[1]):
-            r = np.int64(linear[rgb[y, x, 0]])
-            g = np.int64(linear[rgb[y, x, 1]])
-            b = np.int64(linear[rgb[y, x, 2]])
-            # 16 + 12 bits of fraction down to the 14 of the curve.
-            u = min((xyz[0, 0] * r + xyz[0, 1] * g + xyz[0, 2] * b + half) >> 14, curve)
-            v = min((xyz[1, 0] * r + xyz[1, 1] * g + xyz[1, 2] * b + half) >> 14, curve)
-            w = min((xyz[2, 0] * r + xyz[2, 1] * g + xyz[2, 2] * b + half) >> 14, curve)
-            fx = np.int64(root[u])
-            fy = np.int64(root[v])
-            fz = np.int64(root[w])
-            lab[0, y, x] = ((116 * unit * fy + (1 << 14)) >> 15) - 16 * unit
-            lab[1, y, x] = (500 * unit * (fx - fy) + (1 << 14)) >> 15
-            lab[2, y, x] = (200 * unit * (fy - fz) + (1 << 14)) >> 15
+        for x in range(width):
+            light[0, x] = linear[rgb[y, x, 0]]
+            light[1, x] = linear[rgb[y, x, 1]]
+            light[2, x] = linear[rgb[y, x, 2]]
+        for k in range(3):
+            _weigh(light, xyz[k], root, roots[k])
+        for x in range(width):
+            fx, fy, fz = roots[0, x], roots[1, x], roots[2, x]
+            lab[0, y, x] = short(short(short(scales[0] * fy) + half) >> shift) - black
+            lab[1, y, x] = short(short(scales[1] * short(fx - fy)) + half) >> shift
+            lab[2, y, x] = short(short(scales[2] * short(fy - fz)) + half) >> shift
 
 
 def to_lab(rgb: NDArray[np.uint8], unit: int) -> NDArray[np.int16]:
@@ -78,7 +103,7 @@ def to_lab(rgb: NDArray[np.uint8], unit: int) -> NDArray[np.int16]:
     rgb : ndarray of uint8, shape (Y, X, 3)
         C-contiguous.
     unit : int
-        Value that stands for one unit of L, a and b.
+        Value that stands for one unit of L, a and b, at most 100.
 
     Returns
     -------
@@ -87,7 +112,7 @@ def to_lab(rgb: NDArray[np.uint8], unit: int) -> NDArray[np.int16]:
     """
     lab = np.empty((3, *rgb.shape[:2]), np.int16)
     parallel_for(
-        lambda a, b: _lab_rows(a, b, rgb, _LINEAR, _XYZ, _ROOT, _CURVE, unit, lab),
+        lambda a, b: _lab_rows(a, b, rgb, _LINEAR, _XYZ, _ROOT, unit, lab),
         rgb.shape[0],
         grain=max(1, 2**15 // rgb.shape[1]),
     )

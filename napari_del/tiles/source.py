@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from napari_del._checks import check_channels, check_image_kind, check_mask_kind
 from napari_del._mapped import Mapped
+from napari_del._threads import parallel_for
 from napari_del.errors import ParameterError, ReadError
 from napari_del.io._nodata import combine, valid_pixels
 from napari_del.tiles.recent import RecentChunks
@@ -212,18 +213,23 @@ def _samples(
     for k, window in enumerate(windows):
         groups.setdefault(_chunks_of(array, window) or k, []).append(k)
     found: dict[int, NDArray[Any]] = {}
-    for group in groups.values():
-        y, x = (
-            slice(min(s.start for s in parts), max(s.stop for s in parts))
-            for parts in zip(*(windows[k] for k in group), strict=True)
-        )
-        around = read((y, x))
-        for k in group:
-            rows, columns = windows[k]
-            found[k] = around[
-                rows.start - y.start : rows.stop - y.start,
-                columns.start - x.start : columns.stop - x.start,
-            ].copy()
+    together = list(groups.values())
+
+    def some(start: int, stop: int) -> None:
+        for group in together[start:stop]:
+            y, x = (
+                slice(min(s.start for s in parts), max(s.stop for s in parts))
+                for parts in zip(*(windows[k] for k in group), strict=True)
+            )
+            around = read((y, x))
+            for k in group:
+                rows, columns = windows[k]
+                found[k] = around[
+                    rows.start - y.start : rows.stop - y.start,
+                    columns.start - x.start : columns.stop - x.start,
+                ].copy()
+
+    parallel_for(some, len(together))
     return [found[k] for k in range(len(windows))]
 
 
