@@ -39,8 +39,8 @@ class Cells(NamedTuple):
     """Whether the cell's cluster has pixels, shape (rows + 2, columns + 2)."""
     moved: NDArray[np.bool_]
     """Whether the last update moved the centre, shape (rows + 2, columns + 2)."""
-    positions: NDArray[np.int32]
-    """Position of each pixel within its cell, shape (2, n)."""
+    positions: NDArray[Any]
+    """Position of each pixel within its cell, shape (2, n); of a type that centres fit in too."""
 
 
 @njit(nogil=True, cache=True)
@@ -111,7 +111,7 @@ def _sum_up(i: int, j: int, k: int, cells: Cells) -> None:
     for v in range(2):
         total = 0
         for p in range(n):
-            total += cells.positions[v, p] * np.int32(cells.choices[i, j, p] != MASKED)
+            total += np.int32(cells.positions[v, p]) * np.int32(cells.choices[i, j, p] != MASKED)
         cells.sums[i, j, n_features + v, k] = total
 
 

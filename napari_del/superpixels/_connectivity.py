@@ -80,19 +80,26 @@ def _runs(
 ) -> None:
     """List the runs of rows `start` to `stop` and join those of one component."""
     width = ids.shape[1]
+    # Of the pixels of a row, those where a run begins, and what follows the last of them.
+    at, of = np.empty(width + 1, np.int32), np.empty(width + 1, np.int32)
     for y in range(start, stop):
-        r = first[y]
+        n = 0
         before = np.int32(-1)
         for x in range(width):
+            # Every pixel is written, and kept if it begins a run: where runs are short, processors
+            # guess branches wrong too often.
             here = ids[y, x]
-            if here != before:
-                begins[r] = y * width + x
-                labels[r] = here
-                parent[r] = r
-                r += 1
-                before = here
+            at[n] = x
+            of[n] = here
+            n += here != before
+            before = here
+        r = first[y]
+        for k in range(n):
+            begins[r + k] = y * width + at[k]
+            labels[r + k] = of[k]
+            parent[r + k] = r + k
         # The last run of this row has no end before the next row begins.
-        begins[r] = (y + 1) * width
+        begins[r + n] = (y + 1) * width
         if y > start:
             _join_above(y, width, first, begins, labels, parent)
 

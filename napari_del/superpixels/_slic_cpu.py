@@ -72,32 +72,31 @@ def _update(i: int, pitch: int, cells: Cells) -> None:
 
 @njit(nogil=True, cache=True)
 def _nearest_of_five(
-    i: int,
-    j: int,
-    cells: Cells,
+    tile: NDArray[np.int16],
+    positions: NDArray[Any],
     weights: NDArray[Any],
     constants: NDArray[Any],
     nearest: NDArray[Any],
 ) -> None:
     """Least key of all candidates for each pixel of a cell; unrolled for colour images."""
-    tiles, positions = cells.tiles, cells.positions
+    number = nearest.dtype.type
+    first, second, third = tile[0], tile[1], tile[2]
+    rows, columns = positions[0], positions[1]
     for p in range(nearest.size):
-        v0 = np.int32(tiles[i, j, 0, p])
-        v1 = np.int32(tiles[i, j, 1, p])
-        v2 = np.int32(tiles[i, j, 2, p])
-        v3 = positions[0, p]
-        v4 = positions[1, p]
-        least = nearest.dtype.type(np.iinfo(nearest.dtype).max)
+        v0 = number(first[p])
+        v1 = number(second[p])
+        v2 = number(third[p])
+        v3 = number(rows[p])
+        v4 = number(columns[p])
+        least = number(np.iinfo(nearest.dtype).max)
         for k in range(9):
-            key = nearest.dtype.type(
-                constants[k]
-                + v0 * weights[k, 0]
-                + v1 * weights[k, 1]
-                + v2 * weights[k, 2]
-                + v3 * weights[k, 3]
-                + v4 * weights[k, 4]
-            )
-            least = key if key < least else least
+            # numba would go on with 64 bits if it were not told otherwise at every step.
+            product = number(v0 * number(weights[k, 0]))
+            product = number(product + number(v1 * number(weights[k, 1])))
+            product = number(product + number(v2 * number(weights[k, 2])))
+            product = number(product + number(v3 * number(weights[k, 3])))
+            product = number(product + number(v4 * number(weights[k, 4])))
+            least = min(least, number(constants[k] - number(product << 5)))
         nearest[p] = least
 
 
@@ -117,13 +116,14 @@ def _nearest(
     for p in range(nearest.size):
         nearest[p] = np.iinfo(nearest.dtype).max
     for k in range(9):
-        row, column = weights[k, n_features], weights[k, n_features + 1]
+        number = nearest.dtype.type
+        row, column = number(weights[k, n_features]), number(weights[k, n_features + 1])
         for p in range(nearest.size):
-            key[p] = constants[k] + positions[0, p] * row + positions[1, p] * column
+            key[p] = constants[k] - 32 * (positions[0, p] * row + positions[1, p] * column)
         for f in range(n_features):
-            weight = weights[k, f]
+            weight = number(32 * number(weights[k, f]))
             for p in range(nearest.size):
-                key[p] += tiles[i, j, f, p] * weight
+                key[p] -= tiles[i, j, f, p] * weight
         for p in range(nearest.size):
             nearest[p] = min(nearest[p], key[p])
 
@@ -140,7 +140,7 @@ def _choose(i: int, pitch: int, cells: Cells) -> None:
     n_features, n = cells.tiles.shape[2:]
     n_values = n_features + 2
     number = centres.dtype.type
-    weights = np.empty((9, n_values), centres.dtype)
+    weights = np.empty((9, n_values), cells.positions.dtype)
     constants = np.empty(9, centres.dtype)
     nearest = np.empty(n, centres.dtype)
     key = np.empty(n, centres.dtype)
@@ -174,14 +174,14 @@ def _choose(i: int, pitch: int, cells: Cells) -> None:
             for v in range(n_features):
                 c = centres[a, b, v]
                 square += c * c
-                weights[k, v] = -32 * c
+                weights[k, v] = c
             row = number(centres[a, b, n_features] + (k // 3 - 1) * pitch)
             column = number(centres[a, b, n_features + 1] + (k % 3 - 1) * pitch)
-            weights[k, n_features] = -32 * row
-            weights[k, n_features + 1] = -32 * column
+            weights[k, n_features] = row
+            weights[k, n_features + 1] = column
             constants[k] = 16 * (square + row * row + column * column) + k
         if n_features == 3:
-            _nearest_of_five(i, j, cells, weights, constants, nearest)
+            _nearest_of_five(cells.tiles[i, j], cells.positions, weights, constants, nearest)
         else:
             _nearest(i, j, cells, weights, constants, key, nearest)
         for p in range(n):
@@ -202,7 +202,7 @@ def _choose(i: int, pitch: int, cells: Cells) -> None:
                 if v < n_features:
                     value = np.int32(cells.tiles[i, j, v, p])
                 elif v < n_values:
-                    value = cells.positions[v - n_features, p]
+                    value = np.int32(cells.positions[v - n_features, p])
                 else:
                     value = np.int32(1)
                 sums[i, j, v, choices[i, j, p]] -= value
@@ -293,11 +293,13 @@ def assign(
     n_features, height, width = features.shape
     step, rows = grid.step, grid.rows
     n = -(-(step * step) // WORD) * WORD
-    along = ((np.arange(step) * 2 + 1) * pitch // (2 * step)).astype(np.int32)
-    positions = np.zeros((2, n), np.int32)
+    # Where distances fit in 32 bits, what they are made of fits in 16, which is a quarter faster.
+    is_wide = distance_bound(features, pitch) >= 2**31
+    along = (np.arange(step) * 2 + 1) * pitch // (2 * step)
+    positions = np.zeros((2, n), np.int32 if is_wide else np.int16)
     positions[:, : step * step] = np.repeat(along, step), np.tile(along, step)
     ring = (rows + 2, grid.columns + 2)
-    number = np.int64 if distance_bound(features, pitch) >= 2**31 else np.int32
+    number = np.int64 if is_wide else np.int32
     choices = np.full((*ring, n), MASKED, np.uint8)
     cells = Cells(
         tiles=np.zeros((*ring, n_features, n), np.int16),
