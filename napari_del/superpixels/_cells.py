@@ -111,7 +111,7 @@ def _sum_up(i: int, j: int, k: int, cells: Cells) -> None:
     for v in range(2):
         total = 0
         for p in range(n):
-            total += np.int32(cells.positions[v, p]) * np.int32(cells.choices[i, j, p] != MASKED)
+            total += cells.positions[v, p] * np.int32(cells.choices[i, j, p] != MASKED)
         cells.sums[i, j, n_features + v, k] = total
 
 

@@ -44,7 +44,8 @@ class StoreReader:
         self.block = int(attributes["block"])
         self._attributes = attributes
         self._store = connect(url, writable=writable)
-        self._pixels = Layout(PIXELS, self.shape, self.dtype, (self.block, self.block))
+        chunk = min(self.block, self.shape[0]), min(self.block, self.shape[1])
+        self._pixels = Layout(PIXELS, self.shape, self.dtype, chunk)
         # Numbers of rows of whole stages.
         self._counts: dict[tuple[str, str, tuple[str, ...]], list[int]] = {}
         block = (self.block, self.block)

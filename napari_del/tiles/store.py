@@ -60,7 +60,7 @@ class TileStore(StoreReader):
     dtype : dtype
         Of superpixel ids.
     block : int
-        Side of the chunks of pixels.
+        Side of the chunks of pixels, where the image is not smaller.
     writable : bool
         Whether it was opened for writing.
     """
@@ -96,7 +96,7 @@ class TileStore(StoreReader):
         dtype : dtype
             Of superpixel ids.
         block : int
-            Side of the chunks of pixels, at least 1.
+            Side of the chunks of pixels, at least 1, where the image is not smaller.
 
         Raises
         ------

@@ -173,12 +173,11 @@ class _Rows:
             ),
             default=0,
         )
-        near = range(band, plan.band_of_id(highest) + 1 if highest else band)
-        self._bands = sorted({band, *near, last})
+        bands = {band, *range(band, plan.band_of_id(highest) + 1 if highest else band)} - {last}
+        self._bands = [*sorted(bands), last]
         self._job = job
         ids = [job.store.read_table("nodes", str(b), ["ids"])["ids"] for b in self._bands]
         self._counts = [part.size for part in ids]
-        self._ids = np.concatenate(ids).astype(np.int64)
         counts = job.store.row_counts("nodes", "ids", plan.band_keys)
         starts = np.concatenate([[0], np.cumsum(counts)])
         if starts[-1] >= 2**31:
@@ -186,18 +185,31 @@ class _Rows:
                 f"the image has {starts[-1]} superpixels; expected fewer than 2**31: choose a "
                 "larger step"
             )
-        self._rows = np.concatenate([np.arange(starts[b], starts[b + 1]) for b in self._bands])
+        # Rows of the bands but the last follow one another, and their ids are cells.
+        self._n_cells = plan.grid.n_cells
+        *parts_of_cells, self._other_ids = ids
+        cells = np.concatenate([np.empty(0, np.int64), *parts_of_cells])
+        self._first_row, self._first_other = int(starts[self._bands[0]]), int(starts[last])
+        self._first_cell = int(cells[0]) if cells.size else 0
+        self._row_of_cell = np.full(int(cells[-1]) - self._first_cell + 1 if cells.size else 1, -1)
+        self._row_of_cell[cells - self._first_cell] = np.arange(cells.size) + self._first_row
 
     def key(self, pairs: NDArray[np.int64]) -> NDArray[np.int64]:
         """One number for each pair of ids, ascending as pairs of rows do."""
-        u, v = self._rows[_places(self._ids, pairs)].T
-        number: NDArray[np.int64] = (u << 32) | v
+        rows = np.take(self._row_of_cell, pairs - self._first_cell, mode="clip")
+        others = pairs > self._n_cells
+        if others.any():
+            rows[others] = self._first_other + np.searchsorted(self._other_ids, pairs[others])
+        number: NDArray[np.int64] = (rows[:, 0] << 32) | rows[:, 1]
         return number
 
     def dissimilarity(self, pairs: NDArray[np.int32]) -> NDArray[np.uint32]:
         """Of pairs of rows, shape (k, 2)."""
-        places = _places(self._rows, pairs)
-        used = np.zeros(self._rows.size, np.bool_)
+        n = sum(self._counts[:-1])
+        places = np.where(
+            pairs < self._first_other, pairs - self._first_row, pairs - self._first_other + n
+        )
+        used = np.zeros(sum(self._counts), np.bool_)
         used[places] = True
         local = np.cumsum(used, dtype=np.int32) - np.int32(1)
         return dissimilarity(local[places], self._embeddings(np.flatnonzero(used)))
@@ -215,10 +227,3 @@ class _Rows:
                 )
                 found.append(rows["embeddings"][own - start])
         return np.concatenate(found[1:] or found)
-
-
-def _places(values: NDArray[np.int64], wanted: NDArray[np.integer]) -> NDArray[np.intp]:
-    """Where each of some numbers stands in an ascending list that holds them all."""
-    if values.size and values[-1] - values[0] + 1 == values.size:  # no gaps
-        return np.asarray(wanted - values[0], np.intp)
-    return np.searchsorted(values, wanted)
