@@ -1,22 +1,33 @@
-"""What is left to merge in a part of a graph, and the borders between parts.
+"""What is left to merge in a piece of a graph, and the borders between pieces.
 
-A part begins as the superpixels of some rows. What is left of it after merging is a smaller
-graph of regions. The edges between parts stay as they were given, from superpixel to superpixel:
+A piece begins as the superpixels of some rows. What is left of it after merging is a smaller
+graph of regions. The edges between pieces stay as they were given, from superpixel to superpixel:
 the hierarchy so far tells which regions they connect by now, on either side.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
+from numba import njit
 from numpy.typing import NDArray
 
 from napari_del.merging._mean_merging import LONGEST, border_too_long
 from napari_del.merging._union_find import roots
 
-__all__ = ["Edges", "Graph", "combine_means", "join", "remaining"]
+__all__ = [
+    "Borders",
+    "Edges",
+    "Graph",
+    "combine_means",
+    "edges_of_groups",
+    "join",
+    "remaining",
+    "runs",
+]
 
 
 class Edges(NamedTuple):
@@ -76,6 +87,112 @@ class Graph(NamedTuple):
         return np.arange(self.rows.size) >= self.n_inside
 
 
+def runs(keys: NDArray[np.int64]) -> Iterator[tuple[int, NDArray[np.intp]]]:
+    """Each of some keys, ascending, and where in the array it is."""
+    if not keys.size:
+        return
+    least, span = int(keys.min()), int(keys.max()) - int(keys.min())
+    # NumPy sorts numbers of 16 bits many times as fast.
+    short = (keys - least).astype(np.uint16 if span < 2**16 else np.int64)
+    order = np.argsort(short, kind="stable")
+    firsts = np.flatnonzero(np.diff(short[order])) + 1
+    for places in np.split(order, firsts):
+        yield int(keys[places[0]]), places
+
+
+@njit(nogil=True, cache=True)
+def edges_of_groups(
+    ends: NDArray[np.int32], start: int, groups: NDArray[np.int64]
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+    """Sort the edges of a range of rows by the group that both ends are in.
+
+    Parameters
+    ----------
+    ends : int32 (m, 2)
+        Rows; the first is in the range, the second there or beyond.
+    start : int
+        First row of the range.
+    groups : int64 (rows,)
+        Group of each row of the range, from 0.
+
+    Returns
+    -------
+    within : int64
+        Edges within groups, those of a group one after another, ascending.
+    stops : int64 (groups + 1,)
+        Those of group g are ``within[stops[g] : stops[g + 1]]``.
+    crossing : int64
+        All other edges, ascending.
+    """
+    n, rows = ends.shape[0], groups.size
+    stops = np.zeros((groups.max() if rows else -1) + 2, np.int64)
+    found = np.full(n, -1, np.int64)
+    for e in range(n):
+        v = ends[e, 1] - start
+        if v < rows and groups[v] == groups[ends[e, 0] - start]:
+            found[e] = groups[v]
+            stops[groups[v] + 1] += 1
+    stops = np.cumsum(stops)
+    within, crossing = np.empty(stops[-1], np.int64), np.empty(n - stops[-1], np.int64)
+    place, k = stops.copy(), 0
+    for e in range(n):
+        if found[e] >= 0:
+            within[place[found[e]]] = e
+            place[found[e]] += 1
+        else:
+            crossing[k] = e
+            k += 1
+    return within, stops, crossing
+
+
+class Borders:
+    """Edges between pieces of a graph, and from them to ranges of rows that are to come.
+
+    Pieces have numbers from 0. The methods are not to be called at the same time.
+    """
+
+    def __init__(self) -> None:
+        self._edges: dict[tuple[int, int], Edges] = {}
+        self._of_piece: defaultdict[int, set[tuple[int, int]]] = defaultdict(set)
+        self._to_come: defaultdict[int, list[tuple[int, Edges]]] = defaultdict(list)
+        self._ranges: defaultdict[int, set[int]] = defaultdict(set)
+
+    def add(self, piece: int, other: int, edges: Edges) -> None:
+        """Edges between two pieces."""
+        pair = min(piece, other), max(piece, other)
+        if pair in self._edges:
+            edges = _joined([self._edges[pair], edges])
+        self._edges[pair] = edges
+        self._of_piece[piece].add(pair)
+        self._of_piece[other].add(pair)
+
+    def add_to_come(self, piece: int, range_: int, edges: Edges) -> None:
+        """Edges from a piece to the rows, in their second column, of a range to come."""
+        self._to_come[range_].append((piece, edges))
+        self._ranges[piece].add(range_)
+
+    def arrive(self, range_: int, first: int, piece_of: NDArray[np.int64]) -> None:
+        """The pieces of the rows of a range, from row `first` on, are known from now on."""
+        for piece, edges in self._to_come.pop(range_, []):
+            self._ranges[piece].discard(range_)
+            for other, which in runs(piece_of[edges.ends[:, 1] - first]):
+                self.add(piece, other, edges.take(which))
+
+    def of(self, pieces: frozenset[int]) -> list[Edges]:
+        """Edges from pieces to others, and those between them, which are theirs from now on."""
+        found = []
+        for pair in set[tuple[int, int]]().union(*(self._of_piece[piece] for piece in pieces)):
+            if pair[0] in pieces and pair[1] in pieces:
+                found.append(self._edges.pop(pair))
+                for piece in pair:
+                    self._of_piece[piece].discard(pair)
+            else:
+                found.append(self._edges[pair])
+        for range_ in set[int]().union(*(self._ranges[piece] for piece in pieces)):
+            found += [edges for piece, edges in self._to_come[range_] if piece in pieces]
+        return found
+
+
 def join(
     graphs: list[Graph],
     borders: Sequence[Edges],
@@ -118,7 +235,7 @@ def join(
         first += graph.rows.size
         del graph
     if borders:
-        crossing = Edges(*map(np.concatenate, zip(*borders, strict=True)))
+        crossing = _joined(borders)
         ends = roots(parent, crossing.ends.ravel())
         node = np.searchsorted(inside, ends)
         is_outside = node == n_inside
@@ -130,6 +247,11 @@ def join(
     rows = np.concatenate([inside, outside])
     sizes = np.concatenate([sizes, np.zeros_like(outside)])
     return Graph(rows, sizes, n_inside, edges)
+
+
+def _joined(several: Sequence[Edges]) -> Edges:
+    """Some edges after others."""
+    return Edges(*map(np.concatenate, zip(*several, strict=True)))
 
 
 def _ascending(tables: list[list[NDArray[Any]]]) -> Edges:

@@ -35,10 +35,9 @@ if TYPE_CHECKING:
 
 __all__ = ["StoredLinkages", "StoredTables", "read_stored"]
 
-# Rows that are merged at a time: those of so many rows of cells, as what is left of a part lies
-# along its borders, and not more than take about 100 MB for each thread. Small parts stay in the
-# cache.
-_PART_CELL_ROWS, _PART_ROWS = 100, 2**18
+# Rows that are read at a time for merging, not more than take about 100 MB for each thread, and the
+# side, in cells, of squares that are merged at a time: they stay in the cache.
+_PART_ROWS, _SIDE = 2**18, 150
 
 
 def read_stored(store: TileStore) -> Segmentation:
@@ -239,20 +238,37 @@ class StoredTables:
             starts += cuts.astype(np.int64).tolist()
             bands += [band] * cuts.size
         starts.append(self.n)
-        held: tuple[str, EdgePart] | None = None
+        held: tuple[str, EdgePart, NDArray[np.signedinteger]] | None = None
 
         def load(k: int) -> EdgePart:
             nonlocal held
             if held is None or held[0] != bands[k]:
                 held = None  # not both in memory
-                held = bands[k], self._band_edges(bands[k], with_boundary=with_boundary)
-            edges, weights, lengths = held[1]
+                found = self._band_edges(bands[k], with_boundary=with_boundary)
+                held = bands[k], found, self.store.read_table("nodes", bands[k], ["ids"])["ids"]
+            _, band, ids = held
             if bands[k + 1 : k + 2] != [bands[k]]:
                 held = None  # no other part is of this band
-            part = slice(*np.searchsorted(edges[:, 0], starts[k : k + 2]))
-            return EdgePart(edges[part], weights[part], lengths[part])
+            part = slice(*np.searchsorted(band.edges[:, 0], starts[k : k + 2]))
+            first = starts[bands.index(bands[k])]
+            groups = self._squares(ids[starts[k] - first : starts[k + 1] - first])
+            return EdgePart(band.edges[part], band.weights[part], band.lengths[part], groups)
 
         return load, starts
+
+    def _squares(self, ids: NDArray[np.signedinteger]) -> NDArray[np.int64] | None:
+        """Number of the square of cells that each of some superpixels, with ids in a row, is in."""
+        grid = Grid(self.shape, self.step)
+        if not ids.size or ids[-1] > grid.n_cells:
+            return None
+        # Squares are smaller in small images, so that there are some for each thread.
+        side = min(_SIDE, max(1, math.isqrt(self.n // (4 * n_threads()))))
+        rows, columns = np.divmod(ids.astype(np.int64) - 1, grid.columns)
+        rows -= rows[0]
+        down, across = (max(1, round(n / side)) for n in (int(rows[-1]) + 1, grid.columns))
+        squares: NDArray[np.int64] = rows * down // (int(rows[-1]) + 1) * across
+        squares += columns * across // grid.columns
+        return squares
 
     def _band_edges(self, band: str, *, with_boundary: bool) -> EdgePart:
         """Edges of a band, and their weights with or without the boundary channel."""
@@ -346,12 +362,8 @@ class StoredLinkages(Linkages):
     def _compute(self, linkage: str, progress: Callable[[int, int], object] | None) -> Hierarchy:
         tables, store = self._stored, self._stored.store
         if linkage in ("average", "del"):
-            # Few rows make small parts, so that there are some for each thread.
-            columns = Grid(tables.shape, tables.step).columns
-            most = min(_PART_CELL_ROWS * columns, _PART_ROWS)
-            rows = max(1, min(most, tables.n // (4 * n_threads())))
             trim(tables.n)
-            load, starts = tables.edge_parts(rows, with_boundary=linkage == "average")
+            load, starts = tables.edge_parts(_PART_ROWS, with_boundary=linkage == "average")
             merge = average_in_parts if linkage == "average" else spanning_forest_in_parts
             tree = merge(load, starts, tables.n, progress=progress)
         else:

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from napari_del.errors import Cancelled, ParameterError
-from napari_del.merging import average, parts, spanning_forest
+from napari_del.merging import _part_linkages, average, parts, spanning_forest
 from napari_del.merging.parts import EdgePart, average_in_parts, spanning_forest_in_parts
 from tests.merging.references import graphs, grid
 
@@ -18,19 +18,20 @@ ONE = 2**32 - 1
 LINKAGES = ("average", "del")
 
 
-def loader(graph, starts):
+def loader(graph, starts, groups=None):
     edges, weights, lengths, _ = graph
 
     def load(k):
         part = slice(*np.searchsorted(edges[:, 0], starts[k : k + 2]))
-        return EdgePart(edges[part], weights[part], lengths[part])
+        of = None if groups is None else groups[starts[k] : starts[k + 1]]
+        return EdgePart(edges[part], weights[part], lengths[part], of)
 
     return load
 
 
-def in_parts(linkage, graph, starts, **options):
+def in_parts(linkage, graph, starts, groups=None, **options):
     merge = average_in_parts if linkage == "average" else spanning_forest_in_parts
-    return merge(loader(graph, starts), starts, graph[3], **options)
+    return merge(loader(graph, starts, groups), starts, graph[3], **options)
 
 
 def whole(linkage, graph):
@@ -82,6 +83,31 @@ def test_parts_give_the_hierarchy_of_the_whole(graph, linkage, many, data):
         assert same(in_parts(linkage, graph, [0, *sorted(inner), n]), whole(linkage, graph))
 
 
+@given(graphs(), st.sampled_from(LINKAGES), st.sampled_from([0, 3, 2**20]), st.data())
+def test_groups_of_any_rows_give_the_hierarchy_of_the_whole(graph, linkage, many, data):
+    n = graph[3]
+    inner = data.draw(st.lists(st.integers(0, n), max_size=3))
+    starts = [0, *sorted(inner), n]
+    # Numbers below that of the rows of each part, with gaps.
+    drawn = data.draw(st.lists(st.integers(0, 4), min_size=n, max_size=n))
+    rows = np.repeat(np.diff(starts), np.diff(starts))
+    groups = np.array(drawn, np.int64) % np.maximum(rows, 1)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(parts, "_MANY", many)
+        assert same(in_parts(linkage, graph, starts, groups), whole(linkage, graph))
+
+
+@pytest.mark.parametrize("linkage", LINKAGES)
+@pytest.mark.parametrize("values", [None, [7], [0, 1], [0, 5, 6, 7]])
+@pytest.mark.parametrize("size", [97, 400, 10_000])
+def test_superpixels_in_squares(linkage, values, size, put_together):
+    graph = superpixel_graph(24, 31, 3, values)
+    starts = [*range(0, graph[3], size), graph[3]]
+    rows, columns = np.divmod(np.arange(graph[3]), 31)
+    groups = (rows // 5) % 3 * 4 + columns // 9
+    assert same(in_parts(linkage, graph, starts, groups), whole(linkage, graph))
+
+
 @pytest.mark.parametrize("linkage", LINKAGES)
 @pytest.mark.parametrize("values", [None, [7], [0, 1], [0, 5, 6, 7], [0, ONE - 1, ONE]])
 @pytest.mark.parametrize("size", [11, 97, 400, 10_000])
@@ -95,13 +121,14 @@ def test_superpixels_in_parts_of_any_size(linkage, values, size, put_together):
 def test_the_number_of_threads_does_not_matter(linkage, monkeypatch, put_together):
     graph = superpixel_graph(120, 90, 4)
     starts = [*range(0, graph[3], 700), graph[3]]
+    groups = np.arange(graph[3]) % 90 // 31
     expected = whole(linkage, graph)
     for threads in (1, 2, 8):
         # More threads than there are cores as well: they take turns in other places.
         monkeypatch.setattr(parts, "n_threads", lambda threads=threads: threads)
         monkeypatch.setattr("napari_del._threads.n_threads", lambda threads=threads: threads)
-        for _ in range(3):
-            assert same(in_parts(linkage, graph, starts), expected)
+        for of in (None, groups, groups):
+            assert same(in_parts(linkage, graph, starts, of), expected)
 
 
 @pytest.mark.parametrize("linkage", LINKAGES)
@@ -123,13 +150,13 @@ def test_rows_at_the_end_that_border_on_all_parts(linkage, put_together):
 @pytest.mark.parametrize("linkage", LINKAGES)
 def test_most_of_a_part_is_merged_without_the_others(linkage, monkeypatch):
     left = []
-    remaining = parts.remaining
+    remaining = _part_linkages.remaining
 
     def watched(graph, edges):
         left.append(remaining(graph, edges))
         return left[-1]
 
-    monkeypatch.setattr(parts, "remaining", watched)
+    monkeypatch.setattr(_part_linkages, "remaining", watched)
     graph = superpixel_graph(400, 100, 7)
     in_parts(linkage, graph, [0, 20_000, 40_000])
     assert len(left) == 3
@@ -200,10 +227,15 @@ def test_parts_are_loaded_once_in_order_and_one_at_a_time(linkage):
 
 def test_progress_counts_to_the_end_and_can_stop():
     graph = superpixel_graph(24, 31, 11)
-    starts = [0, 100, 200, 500, graph[3]]
-    calls = []
-    in_parts("average", graph, starts, progress=lambda done, total: calls.append((done, total)))
-    assert calls == [(done, 5) for done in range(1, 6)]
+    starts = [0, 100, 200, 200, 500, graph[3]]
+    for groups in (None, np.arange(graph[3]) % 31 // 11):
+        calls = []
+
+        def count(done, total, calls=calls):
+            calls.append((done, total))
+
+        in_parts("average", graph, starts, groups, progress=count)
+        assert calls == [(done, 6) for done in range(1, 7)]
 
     def stop(done, total):
         raise Cancelled("stopped")
@@ -260,6 +292,10 @@ def test_wrong_starts(starts, message):
         ({"edges": PATH.astype(float)}, "^part 0: edges have shape"),
         ({"weights": np.ones(3)}, "^part 0: weights have"),
         ({"weights": np.ones(2, np.uint32)}, "^part 0: there are 3 edges and 2 weights"),
+        ({"groups": np.zeros(3, int)}, r"^part 0: groups have shape \(3,\) .* each of 4 rows"),
+        ({"groups": np.zeros(4)}, "^part 0: groups have .* dtype float64; expected a whole number"),
+        ({"groups": np.array([0, 0, -1, 0])}, "^part 0: groups go from -1 to 0"),
+        ({"groups": np.array([0, 4, 0, 0])}, "^part 0: groups go from 0 to 4; .* than the 4 rows"),
     ],
 )
 def test_wrong_parts(change, message):
