@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 from collections import OrderedDict
 from collections.abc import Callable
@@ -57,6 +58,12 @@ class RecentChunks:
 
     def __reduce__(self) -> tuple[Any, ...]:
         return RecentChunks, (self._read, self._shape, self._chunks, self._pixel_bytes)
+
+    @property
+    def holds_all(self) -> bool:
+        """Whether there is room for all chunks of the array."""
+        sides = zip(self._shape, self._chunks, strict=True)
+        return math.prod(-(-length // n) for length, n in sides) <= self._most
 
     def clear(self) -> None:
         """Hold nothing."""

@@ -159,8 +159,10 @@ class Source:
         image, mask = hashlib.sha256(), hashlib.sha256()
         little = self.dtype.newbyteorder("<")
         windows = list(self._sample_windows())
-        # Not by way of the chunks that are held: these are looked at once.
-        for pixels in _samples(self._image, self._read_image, windows):
+        # Chunks of small images are held for the run. Of others these are looked at once.
+        is_held = self._recent is not None and self._recent.holds_all
+        read = self._recent.read if self._recent is not None and is_held else self._read_image
+        for pixels in _samples(self._image, read, windows):
             image.update(np.ascontiguousarray(pixels, dtype=little).tobytes())
         if self._mask is not None:
             for part in _samples(self._mask, self._read_kept, windows):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import shutil
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
@@ -127,6 +128,19 @@ def test_what_could_not_be_read_is_tried_again():
     with pytest.raises(KeyboardInterrupt):
         chunks.read(window)
     np.testing.assert_array_equal(chunks.read(window), IMAGE[window])
+
+
+@pytest.mark.parametrize("is_small", [True, False])
+def test_chunks_of_a_small_image_are_held_after_its_fingerprint(tmp_path, monkeypatch, is_small):
+    if not is_small:
+        monkeypatch.setattr(recent, "RECENT_BYTES", 14 * 16 * 32 * IMAGE[0, 0].nbytes)
+    array = zarr.create_array(tmp_path / "a.zarr", data=IMAGE, chunks=(16, 32, 2))
+    source = Source(zarr.open_array(array.store, mode="r"))
+    expected = Source(IMAGE).fingerprint()
+    assert source.fingerprint() == expected
+    shutil.rmtree(tmp_path / "a.zarr/c")  # zarr would read zeros
+    pixels, _ = source.read((slice(0, 70), slice(0, 90)))
+    assert np.array_equal(pixels, IMAGE) == is_small
 
 
 def test_a_source_in_chunks_decodes_them_once(tmp_path, monkeypatch):
