@@ -114,6 +114,9 @@ def parallel_for(body: Callable[[int, int], object], n: int, *, grain: int = 1) 
             body(0, n)
         return
     parts = deque((start, min(start + size, n)) for start in range(0, n, size))
+    # A helper that is cancelled stays in the pool's queue until a thread comes by. It must not keep
+    # alive what the body holds.
+    held = [body]
 
     def work() -> None:
         while True:
@@ -122,7 +125,7 @@ def parallel_for(body: Callable[[int, int], object], n: int, *, grain: int = 1) 
             except IndexError:
                 return
             try:
-                body(start, stop)
+                held[0](start, stop)
             except BaseException:
                 parts.clear()
                 raise
@@ -135,6 +138,7 @@ def parallel_for(body: Callable[[int, int], object], n: int, *, grain: int = 1) 
     finally:
         # A helper that has not begun by now has nothing left to do.
         wait([helper for helper in helpers if not helper.cancel()])
+        held.clear()
     for helper in helpers:
         if not helper.cancelled():
             helper.result()

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import threading
+import weakref
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -88,6 +90,26 @@ def test_two_callers_at_once(monkeypatch):
     for thread in threads:
         thread.join()
     assert (out == 20).all()
+
+
+def test_what_a_body_holds_is_freed_though_all_helpers_are_busy(monkeypatch):
+    monkeypatch.setattr(_threads, "n_threads", lambda: 2)
+    begun, end = threading.Event(), threading.Event()
+    busy = _threads._pool(1).submit(lambda: (begun.set(), end.wait(60)))
+    assert begun.wait(60)
+    held = np.zeros(100)
+    alive = weakref.ref(held)
+
+    def add(start, stop, held=held):
+        held[start:stop] += 1
+
+    parallel_for(add, 100)
+    assert (held == 1).all()
+    del held, add
+    gc.collect()
+    assert alive() is None
+    end.set()
+    busy.result()
 
 
 def test_budget_from_the_environment(monkeypatch):

@@ -31,7 +31,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_del._memory import trim
-from napari_del._threads import n_threads, parallel_for
+from napari_del._threads import n_threads, parallel_for, thread_budget
 from napari_del.errors import ParameterError
 from napari_del.merging._edges import checked_graph, checked_lengths
 from napari_del.merging._part_graph import (
@@ -224,7 +224,11 @@ class _Merging:
         self._busy, self._most = 0, n_threads() * _ROOM
 
     def run(self) -> Hierarchy:
-        parallel_for(lambda *_: self._work(), n_threads())
+        def work(*_: int) -> None:
+            with thread_budget(1):
+                self._work()
+
+        parallel_for(work, n_threads())
         if len(self._merged) > 1:
             several, self._merged = self._merged, []
             self._put_together(several)

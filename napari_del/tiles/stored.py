@@ -37,7 +37,7 @@ __all__ = ["StoredLinkages", "StoredTables", "read_stored"]
 
 # Rows that are read at a time for merging, not more than take about 100 MB for each thread, and the
 # side, in cells, of squares that are merged at a time: they stay in the cache.
-_PART_ROWS, _SIDE = 2**18, 150
+_PART_ROWS, _SIDE = 2**19, 150
 
 
 def read_stored(store: TileStore) -> Segmentation:
