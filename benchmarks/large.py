@@ -30,46 +30,46 @@ GROUPS = ("runs", "forwards", "layers")
 MOST_OF_NETWORK = 200
 
 
+# Most processes of a row.
+ROUNDS = 5
+
+
 def rounds_of(megapixels: float, model: str) -> int:
     """Processes of which the median is shown: more for small images, which take seconds."""
-    return max(1, min(5, round((200 if model == MEAN_COLOR else 75) / megapixels)))
+    if model == MEAN_COLOR:
+        return ROUNDS if megapixels <= 25 else 3
+    return max(1, min(ROUNDS, round(75 / megapixels)))
+
+
+def takes_part(n_rounds: int, k: int) -> bool:
+    """Whether a row of so many rounds is measured in round `k` of ROUNDS, spread evenly."""
+    return k in {(2 * i + 1) * ROUNDS // (2 * n_rounds) for i in range(n_rounds)}
 
 
 def measure(image: Path, model: str, args: argparse.Namespace) -> dict[str, Row]:
-    """Figures of runs and, where there is a network, of the network alone, by group.
-
-    Rounds alternate, so that whatever else the machine does slows both alike.
-    """
+    """Figures of a run and, where there is a network, of the network alone, by group."""
     command = module("_large_run", image, "--model", model, "--block", args.block)
     command += ["--scheduler", args.scheduler]
     command += ["--precision", args.precision if model != MEAN_COLOR else "float32"]
     command += ["--device", args.device]
     command += ["--workers", str(args.workers)] if args.workers else []
     command += ["--quick"] if args.quick else []
-    rounds: dict[str, list[Row]] = {group: [] for group in GROUPS}
-    for _ in range(1 if args.quick else rounds_of(image_megapixels(image), model)):
-        with tempfile.TemporaryDirectory(dir=image.parent) as folder:
-            taken = run_limited([*command, "--store", f"{folder}/store"])
-        run: Row = json.loads(taken.output)
-        # With processes, the peak of all of them together is what counts.
-        run["gigabytes"] = max(run["gigabytes"], taken.gigabytes)
-        rounds["runs"].append(run)
-        if model != MEAN_COLOR:
-            for group, how in (("forwards", []), ("layers", ["--layers"])):
-                taken = run_limited([*command, "--forward", *how])
-                rounds[group].append(json.loads(taken.output))
-    return {group: _median(rows) for group, rows in rounds.items() if rows}
+    with tempfile.TemporaryDirectory(dir=image.parent) as folder:
+        taken = run_limited([*command, "--store", f"{folder}/store"])
+    run: Row = json.loads(taken.output)
+    # With processes, the peak of all of them together is what counts.
+    run["gigabytes"] = max(run["gigabytes"], taken.gigabytes)
+    found = {"runs": run}
+    if model != MEAN_COLOR:
+        for group, how in (("forwards", []), ("layers", ["--layers"])):
+            found[group] = json.loads(run_limited([*command, "--forward", *how]).output)
+    return found
 
 
 def _median(rounds: Sequence[Row]) -> Row:
     """The round of median time (the longer of the middle two), and the times of all rounds."""
     by_time = sorted(rounds, key=lambda row: row["seconds"])
     return {**by_time[len(by_time) // 2], "all_seconds": [row["seconds"] for row in rounds]}
-
-
-def image_megapixels(image: Path) -> float:
-    height, width = map(int, image.stem.rpartition("-")[2].split("x"))
-    return height * width / 1e6
 
 
 def name_of(model: str, megapixels: float, args: argparse.Namespace) -> str:
@@ -202,17 +202,23 @@ def main(argv: Sequence[str] | None = None) -> int:
     kept = Kept(args.json, again=args.again)
     sizes = (1, 3) if args.quick else args.megapixels
     with folder_for(args.folder) as folder:
-        for megapixels in sizes:
-            for model in args.model:
-                if model != MEAN_COLOR and megapixels > MOST_OF_NETWORK:
+        wanted = {
+            name: (megapixels, model)
+            for model in args.model
+            for megapixels in sizes
+            if model == MEAN_COLOR or megapixels <= MOST_OF_NETWORK
+            if kept.lacks("runs", name := name_of(model, megapixels, args))
+        }
+        rows: dict[str, dict[str, list[Row]]] = {name: {} for name in wanted}
+        # All sizes in turn, again and again: what else the machine does slows all alike.
+        for k in range(ROUNDS):
+            for name, (megapixels, model) in wanted.items():
+                if not takes_part(1 if args.quick else rounds_of(megapixels, model), k):
                     continue
-                name = name_of(model, megapixels, args)
-                if not kept.lacks("runs", name):
-                    continue
-                measured = measure(large_image(folder, megapixels), model, args)
-                for group, row in measured.items():
-                    kept.add(group, name, row)
-                run = measured["runs"]
+                for group, row in measure(large_image(folder, megapixels), model, args).items():
+                    rows[name].setdefault(group, []).append(row)
+                    kept.add(group, name, _median(rows[name][group]))
+                run = rows[name]["runs"][-1]
                 print(f"{name}: {rate(run):.3g} MPix/s, {run['gigabytes']:.3g} GB", flush=True)
     runs, forwards, layers = (by_size(kept.groups.get(group, {})) for group in GROUPS)
     print_table([row_of(k, run, forwards.get(k), layers.get(k)) for k, run in runs.items()])
