@@ -189,7 +189,6 @@ def write_arrays(
         files[layout.metadata_key] = layout.metadata()
         written.append(Part(layout, layout.whole(), values))
     digests = [""] * len(written)
-    tasks: list[Callable[[], None]] = []
 
     def digest(k: int) -> None:
         digests[k] = sha256([written[k].values])
@@ -197,8 +196,9 @@ def write_arrays(
     def encode(key: str, layout: Layout, values: NDArray[Any]) -> None:
         files[key] = _encode(values, layout.chunks)
 
-    for k, part in enumerate(written):
-        tasks.append(partial(digest, k))
+    # All digests before all chunks: neighbours go to one thread, and pixels, the largest, to two.
+    tasks = [partial(digest, k) for k in range(len(written))]
+    for part in written:
         for key, place in part.layout.chunks_in(part.area):
             values = part.values[_within(place, part.area)]
             tasks.append(partial(encode, key, part.layout, values))

@@ -25,6 +25,7 @@ from zarr.core.buffer import default_buffer_prototype
 from zarr.core.sync import sync
 from zarr.storage import FsspecStore, LocalStore, WrapperStore
 
+from napari_del._threads import parallel_for
 from napari_del.errors import StoreError
 
 if TYPE_CHECKING:
@@ -50,8 +51,8 @@ __all__ = [
 
 T = TypeVar("T")
 
-# Files that are asked for at a time.
-_REQUESTS = 64
+# Files that are asked for at a time, and those that one thread writes to disk after another.
+_REQUESTS, _FILES = 64, 4
 
 
 class DamagedError(StoreError):
@@ -183,8 +184,13 @@ def put_many(store: Store, files: Mapping[str, bytes]) -> None:
     if put is None:
         _checked(_at_once([partial(store.set, key, value) for key, value in buffers.items()]))
         return
-    for key, value in buffers.items():
-        put(key, value)
+    items = list(buffers.items())
+
+    def some(start: int, stop: int) -> None:
+        for key, value in items[start:stop]:
+            put(key, value)
+
+    parallel_for(some, len(items), grain=_FILES)
 
 
 def _at_once(calls: Iterable[Callable[[], Coroutine[Any, Any, T]]]) -> list[T | Exception]:

@@ -84,7 +84,7 @@ class RecentChunks:
         )
         places = list(product(rows, columns))
         if len(places) > self._most:
-            return self._read(window)
+            return np.array(self._read(window), order="C")
         with self._lock:
             found = {place: self._held[place] for place in places if place in self._held}
             for place in found:

@@ -128,8 +128,10 @@ class Source:
         every = self._read_all_channels(window)
         valid = None if self._nodata is None else valid_pixels(every, self._nodata)
         pixels = every if self._channels is None else every[..., self._channels]
-        # A copy, since a map of a file would be read, and could fail, somewhere else.
-        pixels = np.array(pixels, dtype=self.dtype, order="C", copy=True)
+        if self._recent is None or pixels.dtype != self.dtype:
+            # A copy, since a map of a file would be read, and could fail, somewhere else.
+            pixels = np.array(pixels, dtype=self.dtype, order="C", copy=True)
+        pixels = np.ascontiguousarray(pixels)
         return pixels, combine(valid, self._read_mask(window))
 
     def let_go(self) -> None:
