@@ -53,7 +53,8 @@ def n_threads() -> int:
         cores = len(os.sched_getaffinity(0))
     else:  # macOS and Windows do not tell which cores a process may use
         cores = os.cpu_count() or 1
-    cores = min(cores, getattr(_budget, "threads", cores))
+    budget = getattr(_budget, "threads", cores)
+    cores = min(cores, budget() if callable(budget) else budget)
     value = os.environ.get(ENVIRONMENT_VARIABLE)
     if value is None:
         return cores
@@ -65,18 +66,18 @@ def n_threads() -> int:
 
 
 @contextmanager
-def thread_budget(threads: int) -> Iterator[None]:
+def thread_budget(threads: int | Callable[[], int]) -> Iterator[None]:
     """Let what the calling thread computes use at most `threads` threads, itself among them.
 
     Several tasks that run at a time share the cores with it.
 
     Parameters
     ----------
-    threads : int
-        At least 1.
+    threads : int or callable
+        At least 1; or what tells it each time that it is asked for.
     """
     before = getattr(_budget, "threads", None)
-    _budget.threads = max(1, threads)
+    _budget.threads = threads if callable(threads) else max(1, threads)
     try:
         yield
     finally:

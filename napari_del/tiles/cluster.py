@@ -108,7 +108,7 @@ class Cluster(Executor):
                 )
         return threads
 
-    def _prepare(self, job: Any, count: int) -> None:
+    def _prepare(self, job: Any, count: int, busy: int) -> None:
         if self._scattered is None or job is not self._job:
             self._job = job
             self._scatter()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import pickle
+import threading
 import time
 from abc import ABC, abstractmethod
 from collections import Counter, deque
@@ -97,7 +98,7 @@ class Executor(ABC):
         """
         if not keys:
             return
-        self._prepare(job, max(1, len(keys) if busy is None else busy))
+        self._prepare(job, len(keys), len(keys) if busy is None else busy)
         waiting, running = deque(keys), dict[Future[None], str]()
         losses, suspects = Counter[str](), set[str]()
         done = 0
@@ -152,8 +153,8 @@ class Executor(ABC):
                 return [key]
         return []
 
-    def _prepare(self, job: Any, count: int) -> None:
-        """Get ready for a number of tasks of a job."""
+    def _prepare(self, job: Any, count: int, busy: int) -> None:
+        """Get ready for a number of tasks of a job, so many of which have something to compute."""
         self._job = job
 
     @abstractmethod
@@ -185,14 +186,26 @@ class _Threads(Executor):
     def __init__(self, workers: int) -> None:
         super().__init__(workers, workers)
         self._pool = ThreadPoolExecutor(workers, thread_name_prefix="napari-del-task")
+        self._lock = threading.Lock()
+        self._left = 0
 
-    def _prepare(self, job: Any, count: int) -> None:
-        super()._prepare(job, count)
-        # Fewer tasks than workers have more threads each.
-        self._budget = max(1, n_threads() // min(self.workers, count))
+    def _prepare(self, job: Any, count: int, busy: int) -> None:
+        super()._prepare(job, count, busy)
+        self._left, self._busy, self._threads = count, busy, n_threads()
+
+    def _share(self) -> int:
+        """Threads of each task: more for the last ones, when there are fewer than workers."""
+        return max(1, self._threads // max(1, min(self.workers, self._busy, self._left)))
 
     def _submit(self, function: Task, key: str, place: str) -> Future[None]:
-        return self._pool.submit(call, function, self._job, key, place, self._budget)
+        return self._pool.submit(self._call, function, key, place)
+
+    def _call(self, function: Task, key: str, place: str) -> None:
+        try:
+            call(function, self._job, key, place, self._share)
+        finally:
+            with self._lock:
+                self._left -= 1
 
     def close(self) -> None:
         self._pool.shutdown(cancel_futures=True)
@@ -206,7 +219,7 @@ class _Processes(Executor):
         self._budget = max(1, n_threads() // workers)
         self._pool: ProcessPoolExecutor | None = None
 
-    def _prepare(self, job: Any, count: int) -> None:
+    def _prepare(self, job: Any, count: int, busy: int) -> None:
         if self._pool is not None and job is self._job:
             return
         self.close()
@@ -268,7 +281,7 @@ def _call_in_process(function: Task, key: str, place: str) -> None:
     call(function, _process["job"], key, place, _process["budget"])
 
 
-def call(function: Task, job: Any, key: str, place: str, budget: int) -> None:
+def call(function: Task, job: Any, key: str, place: str, budget: int | Callable[[], int]) -> None:
     """Compute a task, some times if it cannot read or write.
 
     Parameters
@@ -277,8 +290,8 @@ def call(function: Task, job: Any, key: str, place: str, budget: int) -> None:
         The task.
     place : str
         What to put before the message of an error.
-    budget : int
-        Threads to compute with.
+    budget : int or callable
+        Threads to compute with, as for `thread_budget`.
     """
     for pause in (*_PAUSES, None):
         try:

@@ -141,20 +141,50 @@ def test_one_worker_keeps_the_order_of_keys(local, tmp_path):
 @pytest.mark.parametrize("workers", [1, 2])
 def test_tasks_share_the_threads(local, workers, tmp_path):
     with open_executor(local, workers) as executor:
-        executor.run(visit, str(tmp_path), KEYS)
+        executor.run(slow, str(tmp_path), KEYS)
         assert executor.local_workers == workers
-    budgets = {line.split()[2] for lines in calls(tmp_path).values() for line in lines}
+    # The last ones may have more, see below.
+    some = [calls(tmp_path)[key] for key in KEYS[:6]]
+    budgets = {line.split()[2] for lines in some for line in lines}
     assert budgets == {str(max(1, n_threads() // workers))}
 
 
-@pytest.mark.parametrize(("busy", "threads"), [(None, 2), (2, 2), (1, 4), (0, 4)])
-def test_few_busy_tasks_have_more_threads(tmp_path, monkeypatch, busy, threads):
+@pytest.fixture
+def four_cores(monkeypatch):
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(4)), raising=False)
     monkeypatch.delenv("NAPARI_DEL_NUM_THREADS", raising=False)
+
+
+@pytest.mark.usefixtures("four_cores")
+@pytest.mark.parametrize(("busy", "threads"), [(None, 2), (2, 2), (1, 4), (0, 4)])
+def test_few_busy_tasks_have_more_threads(busy, threads):
+    found, both = [], threading.Barrier(2, timeout=60)
+
+    def count(job, key):
+        found.append(n_threads())
+        both.wait()
+
     with open_executor("threads", 2) as executor:
-        executor.run(visit, str(tmp_path), KEYS[:2], busy=busy)
-    budgets = {line.split()[2] for lines in calls(tmp_path).values() for line in lines}
-    assert budgets == {str(threads)}
+        executor.run(count, None, KEYS[:2], busy=busy)
+    assert found == [threads, threads]
+
+
+@pytest.mark.usefixtures("four_cores")
+def test_the_last_task_has_the_threads_of_those_that_ended():
+    found, begun, ended = [], threading.Event(), threading.Event()
+
+    def count(job, key):
+        if key == "short":
+            assert begun.wait(60)
+            return
+        found.append(n_threads())
+        begun.set()
+        assert ended.wait(60)
+        found.append(n_threads())
+
+    with open_executor("threads", 2) as executor:
+        executor.run(count, None, ["long", "short"], progress=lambda *_: ended.set())
+    assert found == [2, 4]
 
 
 def test_processes_are_sent_a_job_once(tmp_path):
