@@ -53,8 +53,7 @@ def measure(image: Path, model: str, args: argparse.Namespace) -> dict[str, Row]
     command += ["--precision", args.precision if model != MEAN_COLOR else "float32"]
     command += ["--device", args.device]
     command += ["--workers", str(args.workers)] if args.workers else []
-    command += ["--quick"] if args.quick else []
-    with tempfile.TemporaryDirectory(dir=image.parent) as folder:
+    with tempfile.TemporaryDirectory() as folder:
         taken = run_limited([*command, "--store", f"{folder}/store"])
     run: Row = json.loads(taken.output)
     # With processes, the peak of all of them together is what counts.
@@ -172,7 +171,7 @@ def _required(name: str, value: str, limit: str, holds: bool) -> dict[str, str]:
 
 @contextmanager
 def folder_for(wanted: Path | None) -> Iterator[Path]:
-    """A folder for images and stores: the one asked for, or one that is removed in the end."""
+    """A folder for images: the one asked for, or one that is removed in the end."""
     if wanted is not None:
         wanted.mkdir(parents=True, exist_ok=True)
         yield wanted
@@ -193,7 +192,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--workers", type=int)
     parser.add_argument("--precision", choices=PRECISIONS, default="float32", help="of networks")
     parser.add_argument("--device", default="cpu", help="cpu (default), cuda or cuda:0")
-    parser.add_argument("--folder", type=Path, help="for images, which are kept there, and stores")
+    parser.add_argument("--folder", type=Path, help="for images, which are kept there")
     parser.add_argument("--quick", action="store_true", help="small images, once each")
     parser.add_argument("--json", type=Path, metavar="FILE", help="read and added to")
     parser.add_argument("--again", action="store_true", help="measure what FILE holds already")
