@@ -7,6 +7,7 @@ they add up in any order.
 
 from __future__ import annotations
 
+import threading
 from dataclasses import dataclass
 from typing import Any
 
@@ -76,9 +77,25 @@ def number_nodes(superpixels: NDArray[np.int32]) -> Nodes:
     return Nodes(look_up(superpixels, number), ids, sizes)
 
 
-@njit(nogil=True, cache=True)
 def count_ids(superpixels: NDArray[np.int32], counts: NDArray[np.int64]) -> None:
     """Add the pixels of each id; `numpy.bincount` would first copy the image as 64-bit integers."""
+    lock = threading.Lock()
+
+    def some(start: int, stop: int) -> None:
+        own = np.zeros_like(counts)
+        _count(superpixels[start:stop], own)
+        with lock:
+            counts[...] += own
+
+    if n_threads() == 1:
+        _count(superpixels, counts)
+    else:
+        height, width = superpixels.shape
+        parallel_for(some, height, grain=max(-(-height // n_threads()), 2**19 // max(1, width)))
+
+
+@njit(nogil=True, cache=True)
+def _count(superpixels: NDArray[np.int32], counts: NDArray[np.int64]) -> None:
     for y in range(superpixels.shape[0]):
         for x in range(superpixels.shape[1]):
             counts[superpixels[y, x]] += 1

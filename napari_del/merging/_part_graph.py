@@ -219,21 +219,26 @@ def join(
     Graph
         Its edges are in ascending order of their numbers.
     """
-    inside = np.concatenate([graph.rows for graph in graphs])
-    sizes = np.concatenate([graph.sizes for graph in graphs])
-    n_inside = inside.size
-    ascending = np.argsort(inside, kind="stable")
-    inside, sizes = inside[ascending], sizes[ascending]
-    rank = np.empty(n_inside, np.int32)
-    rank[ascending] = np.arange(n_inside, dtype=np.int32)
-    outside = inside[:0]
     tables: list[list[NDArray[Any]]] = []
-    first = 0
+    if len(graphs) == 1:  # its rows are in order
+        graph = graphs.pop()
+        inside, sizes = graph.rows, graph.sizes
+        tables.append(list(graph.edges))
+        del graph
+    else:
+        inside = np.concatenate([graph.rows for graph in graphs])
+        sizes = np.concatenate([graph.sizes for graph in graphs])
+        ascending = np.argsort(inside, kind="stable")
+        inside, sizes = inside[ascending], sizes[ascending]
+        rank = np.empty(inside.size, np.int32)
+        rank[ascending] = np.arange(inside.size, dtype=np.int32)
+    n_inside, first = inside.size, 0
     while graphs:
         graph = graphs.pop(0)
         tables.append(list(graph.edges._replace(ends=rank[graph.edges.ends + np.int32(first)])))
         first += graph.rows.size
         del graph
+    outside = inside[:0]
     if borders:
         crossing = _joined(borders)
         ends = roots(parent, crossing.ends.ravel())
