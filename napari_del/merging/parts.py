@@ -1,9 +1,9 @@
 """The linkages ``average`` and ``del`` of graphs that do not fit in memory.
 
-The graph comes in parts, each with the edges of a range of rows. Every part is merged as far as
-it is certain without the others (`_mean_merging` says how far that is), and what is left of it,
-regions beside its borders, is put together with what is left of others and merged on, until one
-graph without borders is merged to the end. A hierarchy does not depend on the order of its
+The graph comes in parts, each with the edges of a range of rows. Every part, or group of its rows,
+is merged as far as it is certain without the others (`_mean_merging` says how far that is), and
+what is left of it, regions beside its borders, is put together with what is left of others and
+merged on, until one graph without borders is merged to the end. A hierarchy does not depend on the order of its
 merges as long as each joins regions that are nearest to each other, so this one equals that of
 the whole graph, bit for bit, for any parts and any number of threads.
 
@@ -11,10 +11,10 @@ How much is left of a part depends on how long its borders are, and on the image
 superpixels of a synthetic graph that is 3,100 cells wide (330 rows of cells), ``average`` leaves
 about 2 % of the regions and 2 % of the edges, ``del`` 3 % and 1 %; in one that is 10,000 cells wide
 (100 rows), they leave 6 % and 5 %, and 8 % and 3 %. Of squares of 150 cells of photographs,
-``average`` leaves 8 % of the edges. Where all weights are equal,
-edges merge in the order of their numbers, from the top of the image down: then hardly anything is
-certain before what lies above has been merged. Parts are therefore put together as soon as much is
-left, and memory stays bounded there as well.
+``average`` leaves 8 % of the edges. Where all weights are equal, edges merge in the order of their
+numbers, from the top of the image down: then hardly anything is certain before what lies above has
+been merged. What is left is therefore put together as soon as it is much, and memory stays bounded
+there as well.
 """
 
 from __future__ import annotations

@@ -35,8 +35,8 @@ if TYPE_CHECKING:
 
 __all__ = ["StoredLinkages", "StoredTables", "read_stored"]
 
-# Rows that are read at a time for merging, not more than take about 100 MB for each thread, and the
-# side, in cells, of squares that are merged at a time: they stay in the cache.
+# Rows that are read at a time for merging, those of a band, and the side, in cells, of squares that
+# are merged at a time: they stay in the cache, and what is left of them is along their borders.
 _PART_ROWS, _SIDE = 2**19, 150
 
 
