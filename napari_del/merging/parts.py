@@ -3,9 +3,9 @@
 The graph comes in parts, each with the edges of a range of rows. Every part, or group of its rows,
 is merged as far as it is certain without the others (`_mean_merging` says how far that is), and
 what is left of it, regions beside its borders, is put together with what is left of others and
-merged on, until one graph without borders is merged to the end. A hierarchy does not depend on the order of its
-merges as long as each joins regions that are nearest to each other, so this one equals that of
-the whole graph, bit for bit, for any parts and any number of threads.
+merged on, until one graph without borders is merged to the end. A hierarchy does not depend on the
+order of its merges as long as each joins regions that are nearest to each other, so this one equals
+that of the whole graph, bit for bit, for any parts and any number of threads.
 
 How much is left of a part depends on how long its borders are, and on the image. Of 2**20
 superpixels of a synthetic graph that is 3,100 cells wide (330 rows of cells), ``average`` leaves

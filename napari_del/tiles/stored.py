@@ -268,7 +268,8 @@ class StoredTables:
         down, across = (max(1, round(n / side)) for n in (int(rows[-1]) + 1, grid.columns))
         squares: NDArray[np.int64] = rows * down // (int(rows[-1]) + 1) * across
         squares += columns * across // grid.columns
-        return squares
+        # Behind a mask there may be more squares than superpixels.
+        return squares if down * across <= ids.size else np.unique(squares, return_inverse=True)[1]
 
     def _band_edges(self, band: str, *, with_boundary: bool) -> EdgePart:
         """Edges of a band, and their weights with or without the boundary channel."""

@@ -9,7 +9,7 @@ import dask.array as da
 import numpy as np
 import pytest
 
-from napari_del import load, merging
+from napari_del import load, merging, segment, segment_large
 from napari_del.errors import OutputError, ParameterError, ReadError, StoreError
 from napari_del.superpixels.grid import Grid
 from napari_del.tiles import stored as stored_module
@@ -117,6 +117,19 @@ def test_hierarchies_are_merged_in_parts_and_kept(store, monkeypatch):
     assert store.done("hierarchy") == {"average"}
     again = load(store.url).hierarchy("average")
     assert again.parent.tobytes() == found.parent.tobytes() and len(parts) == 1
+
+
+def test_few_superpixels_far_from_each_other(tmp_path):
+    rng = np.random.default_rng(0)
+    image = rng.integers(0, 256, (400, 500, 3), dtype=np.uint8)
+    mask = np.zeros(image.shape[:2], bool)
+    mask[10:30, 10:40] = mask[350:380, 430:460] = mask[170:190, 5:20] = True
+    stored = segment_large(image, tmp_path / "run.zarr", model="mean-color", mask=mask, block=200)
+    whole = segment(image, model="mean-color", mask=mask)
+    for linkage in ("average", "del"):
+        ours, theirs = stored.hierarchy(linkage), whole.hierarchy(linkage)
+        assert ours.parent.tobytes() == theirs.parent.tobytes()
+        assert ours.height.tobytes() == theirs.height.tobytes()
 
 
 def test_what_is_opened_by_load_is_not_written_to(in_memory, store):
