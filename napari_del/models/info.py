@@ -173,7 +173,7 @@ NETWORKS = {
         "DelLite",
         "del-lite.safetensors",
         "664a0ce2930b47d0ede47db2e73bf52886dddb1fd79cdaa6bc468a59f21f39ee",
-        270,
+        280,
     ),
     "del-vgg16": Registered(
         "the paper's network on VGG16: convert the authors' weights, see docs/caffe.md",

@@ -28,7 +28,7 @@ _BASE, _BASE_TORCH, _BASE_CUDA = 240 * _MB, 600 * _MB, 2300 * _MB
 # what each channel adds beside its value in the image.
 _SUPERPIXEL_PIXEL, _SUPERPIXEL_CHANNEL = 40, 9
 # Of a window, for each pixel of the image, beside what its network takes.
-_WINDOW_READ = 20
+_WINDOW_READ = 18
 # Of a band of tables with embeddings, for each cell.
 _BAND_CELL = 1400
 # Of tables and of merging, for each superpixel of a part, and of the whole image.
