@@ -139,7 +139,7 @@ def writing(url: str) -> Iterator[None]:
         raise StoreError(f"{url} cannot be written: {first_line(error)}") from error
 
 
-def _has_sync(store: Store, name: str) -> Any:
+def _without_loop(store: Store, name: str) -> Any:
     """A method of a store that does without zarr's event loop; None where it has none.
 
     That of files is several times as quick for small ones. Other places answer many requests at a
@@ -151,7 +151,7 @@ def _has_sync(store: Store, name: str) -> Any:
 
 def get_each(store: Store, keys: Sequence[str]) -> list[bytes | Exception | None]:
     """The bytes of some keys: None where there is none, or what reading them raised."""
-    get = _has_sync(store, "get_sync")
+    get = _without_loop(store, "get_sync")
     if get is None:
 
         async def ask(key: str) -> bytes | None:
@@ -180,7 +180,7 @@ def put_many(store: Store, files: Mapping[str, bytes]) -> None:
     buffers = {
         key: default_buffer_prototype().buffer.from_bytes(value) for key, value in files.items()
     }
-    put = _has_sync(store, "set_sync")
+    put = _without_loop(store, "set_sync")
     if put is None:
         _checked(_at_once([partial(store.set, key, value) for key, value in buffers.items()]))
         return
@@ -240,7 +240,7 @@ def names_below(store: Store, prefix: str) -> list[str]:
 
 def remove_file(store: Store, key: str) -> None:
     """Remove a file, which need not be there."""
-    remove = _has_sync(store, "delete_sync")
+    remove = _without_loop(store, "delete_sync")
     if remove is None:
         sync(store.delete(key))
     else:

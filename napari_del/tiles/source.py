@@ -162,8 +162,8 @@ class Source:
         little = self.dtype.newbyteorder("<")
         windows = list(self._sample_windows())
         # Chunks of small images are held for the run. Of others these are looked at once.
-        is_held = self._recent is not None and self._recent.holds_all
-        read = self._recent.read if self._recent is not None and is_held else self._read_image
+        held = self._recent if self._recent is not None and self._recent.holds_all else None
+        read = self._read_image if held is None else held.read
         for pixels in _samples(self._image, read, windows):
             image.update(np.ascontiguousarray(pixels, dtype=little).tobytes())
         if self._mask is not None:
@@ -233,7 +233,11 @@ def _samples(
                     columns.start - x.start : columns.stop - x.start,
                 ].copy()
 
-    parallel_for(some, len(together))
+    if _chunks_of(array, windows[0]) is None:
+        # Quick to read, and by whatever the caller has, which need not be made for threads.
+        some(0, len(together))
+    else:
+        parallel_for(some, len(together))
     return [found[k] for k in range(len(windows))]
 
 
