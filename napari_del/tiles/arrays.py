@@ -39,7 +39,6 @@ __all__ = [
     "open_array",
     "read_area",
     "read_areas",
-    "row_chunks",
     "row_parts",
     "sha256",
     "write_arrays",
@@ -53,28 +52,30 @@ Area = tuple[slice, ...]
 _LEVEL = 5
 _COMPRESSOR = BloscCodec(cname="lz4", clevel=_LEVEL, shuffle="shuffle")
 _BLOSC, _CRC = Blosc(cname="lz4", clevel=_LEVEL, shuffle=Blosc.SHUFFLE), CRC32C(location="end")
-_CHUNK_BYTES = 2**20
+# What a chunk of a table holds at most: files cost more than their bytes where tables are small.
+_CHUNK_BYTES, _CHUNK_ROWS = 2**22, 2**18
 
 
-def row_chunks(shape: tuple[int, ...], dtype: np.dtype[Any]) -> tuple[int, ...]:
-    """Chunks of a table: all columns of as many rows as take about 1 MiB, 2**13 to 2**16.
+def _row_chunks(shape: tuple[int, ...], dtype: np.dtype[Any]) -> tuple[int, ...]:
+    """Chunks of a table: all columns of as many rows as take about 4 MiB, at most 2**18.
 
-    A function of the columns alone, so that tables of any length have chunks of one size.
+    All have as many rows, or the last a few less: next to nothing is added to fill it up.
     """
     width = max(1, dtype.itemsize * int(np.prod(shape[1:])))
-    rows = 2 ** int(np.log2(max(1, _CHUNK_BYTES // width)))
-    return (int(np.clip(rows, 2**13, 2**16)), *(max(1, n) for n in shape[1:]))
+    most = int(np.clip(_CHUNK_BYTES // width, 1, _CHUNK_ROWS))
+    n_chunks = max(1, -(-shape[0] // most))
+    return (max(1, -(-shape[0] // n_chunks)), *(max(1, n) for n in shape[1:]))
 
 
 @lru_cache(maxsize=64)
-def _template(dtype: str, chunks: tuple[int, ...]) -> dict[str, Any]:
-    """Metadata of an array of one chunk, as zarr writes them."""
+def _template(dtype: str, n_axes: int) -> dict[str, Any]:
+    """Metadata of an array of one element, as zarr writes them."""
     memory = MemoryStore()
     zarr.create_array(
         memory,
-        shape=chunks,
+        shape=(1,) * n_axes,
         dtype=dtype,
-        chunks=chunks,
+        chunks=(1,) * n_axes,
         compressors=[_COMPRESSOR, Crc32cCodec()],
         fill_value=0,
         zarr_format=3,
@@ -96,18 +97,22 @@ class Layout(NamedTuple):
     @classmethod
     def of_table(cls, path: str, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Layout:
         """The layout of an array of a table."""
-        return cls(path, shape, dtype, row_chunks(shape, dtype))
+        return cls(path, shape, dtype, _row_chunks(shape, dtype))
 
     @property
     def metadata_key(self) -> str:
         """File of its metadata."""
         return f"{self.path}/zarr.json"
 
+    def _document(self) -> dict[str, Any]:
+        # Shapes alone differ from table to table: zarr takes a millisecond for each.
+        document = _template(self.dtype.str, len(self.shape))
+        grid = document["chunk_grid"] | {"configuration": {"chunk_shape": list(self.chunks)}}
+        return document | {"shape": list(self.shape), "chunk_grid": grid}
+
     def metadata(self) -> bytes:
         """What this file holds."""
-        # The shape alone differs from table to table: zarr takes a millisecond for each.
-        document = _template(self.dtype.str, self.chunks) | {"shape": self.shape}
-        return json.dumps(document, indent=2).encode()
+        return json.dumps(self._document(), indent=2).encode()
 
     def check(self, metadata: bytes | None) -> None:
         """Raise `DamagedError` unless these are its metadata, down to keys that zarr ignores."""
@@ -120,7 +125,7 @@ class Layout(NamedTuple):
             raise DamagedError(
                 f"its metadata, zarr.json, are damaged: {first_line(error)}"
             ) from error
-        known = _template(self.dtype.str, self.chunks) | {"shape": list(self.shape)}
+        known = self._document()
         if found != known:
             keys = sorted(key for key in found | known if found.get(key) != known.get(key))
             raise DamagedError(
@@ -173,6 +178,8 @@ def write_arrays(
 ) -> list[str]:
     """Write the arrays of a table by their paths, parts of others, and metadata of groups.
 
+    Arrays without elements have no files: what is to be known of them is in the marker.
+
     Returns
     -------
     list of str
@@ -186,7 +193,8 @@ def write_arrays(
     written = [*parts]
     for path, values in arrays.items():
         layout = Layout.of_table(path, values.shape, values.dtype)
-        files[layout.metadata_key] = layout.metadata()
+        if values.size:
+            files[layout.metadata_key] = layout.metadata()
         written.append(Part(layout, layout.whole(), values))
     digests = [""] * len(written)
 
@@ -275,6 +283,7 @@ def read_areas(
         key
         for (layout, _), some in zip(wanted, chunks, strict=True)
         for key in (layout.metadata_key, *(key for key, _ in some))
+        if some
     ]
     files = dict(zip(keys, get_each(store, keys), strict=True))
     results: list[NDArray[Any] | Exception] = []
@@ -307,7 +316,8 @@ def read_areas(
 
     for k, ((layout, area), some) in enumerate(zip(wanted, chunks, strict=True)):
         try:
-            layout.check(take(layout.metadata_key))
+            if some:
+                layout.check(take(layout.metadata_key))
         except (DamagedError, OSError) as error:
             results.append(error)
             continue

@@ -31,7 +31,7 @@ __all__ = [
 ]
 
 FORMAT = "napari-del tiles"
-FORMAT_VERSION = 4
+FORMAT_VERSION = 5
 
 Area = tuple[slice, slice]
 

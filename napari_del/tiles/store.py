@@ -198,7 +198,9 @@ class TileStore(StoreReader):
         parts = [] if pixels is None else [Part(self._pixels, *pixels)]
         self._counts.clear()
         folder = f"tables/{stage}/{key}"
-        groups = {"tables", f"tables/{stage}"} - self._groups | {folder}
+        groups = set()
+        if any(values.size for values in arrays.values()):
+            groups = {"tables", f"tables/{stage}"} - self._groups | {folder}
         with self._writing():
             remove_file(self._store, marker_key(stage, key))
             digests = write_arrays(
