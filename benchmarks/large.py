@@ -46,15 +46,14 @@ def takes_part(n_rounds: int, k: int) -> bool:
     return k in {(2 * i + 1) * ROUNDS // (2 * n_rounds) for i in range(n_rounds)}
 
 
-def measure(image: Path, model: str, args: argparse.Namespace) -> dict[str, Row]:
+def measure(image: Path, model: str, stores: Path, args: argparse.Namespace) -> dict[str, Row]:
     """Figures of a run and, where there is a network, of the network alone, by group."""
     command = module("_large_run", image, "--model", model, "--block", args.block)
     command += ["--scheduler", args.scheduler]
     command += ["--precision", args.precision if model != MEAN_COLOR else "float32"]
     command += ["--device", args.device]
     command += ["--workers", str(args.workers)] if args.workers else []
-    with tempfile.TemporaryDirectory() as folder:
-        taken = run_limited([*command, "--store", f"{folder}/store"])
+    taken = run_limited([*command, "--stores", tempfile.mkdtemp(dir=stores)])
     run: Row = json.loads(taken.output)
     # With processes, the peak of all of them together is what counts.
     run["gigabytes"] = max(run["gigabytes"], taken.gigabytes)
@@ -200,7 +199,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     kept = Kept(args.json, again=args.again)
     sizes = (1, 3) if args.quick else args.megapixels
-    with folder_for(args.folder) as folder:
+    with folder_for(args.folder) as folder, tempfile.TemporaryDirectory() as stores:
         wanted = {
             name: (megapixels, model)
             for model in args.model
@@ -214,7 +213,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             for name, (megapixels, model) in wanted.items():
                 if not takes_part(1 if args.quick else rounds_of(megapixels, model), k):
                     continue
-                for group, row in measure(large_image(folder, megapixels), model, args).items():
+                image = large_image(folder, megapixels)
+                for group, row in measure(image, model, Path(stores), args).items():
                     rows[name].setdefault(group, []).append(row)
                     kept.add(group, name, _median(rows[name][group]))
                 run = rows[name]["runs"][-1]
