@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from napari_del.superpixels._slic_cpu import distance_bound
+from napari_del.superpixels._slic_cpu import distance_bound, magnitudes
 from napari_del.superpixels.grid import Grid
 
 __all__ = ["assign"]
@@ -67,7 +67,8 @@ def assign(
     """
     n_features, height, width = features.shape
     step, rows, columns = grid.step, grid.rows, grid.columns
-    number = torch.int64 if distance_bound(features, pitch) >= 2**31 else torch.int32
+    bound = distance_bound(magnitudes(features), pitch)
+    number = torch.int64 if bound >= 2**31 else torch.int32
     largest = torch.iinfo(number).max
 
     offsets = (torch.arange(step, device=device) * 2 + 1) * pitch // (2 * step)

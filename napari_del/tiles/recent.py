@@ -130,7 +130,9 @@ class RecentChunks:
             raise
         for place, future in new.items():
             _, source = _common(areas[place], (around[0], around[1]))
-            future.set_result(np.array(values[source], order="C"))
+            # A chunk by itself, that nobody else holds, is held as it is.
+            is_own = len(new) == 1 and values.base is None and values.flags.c_contiguous
+            future.set_result(values if is_own else np.array(values[source], order="C"))
         with self._lock:
             sizes = {p: f.result().nbytes for p, f in self._held.items() if f.done()}
             excess = sum(sizes.values()) - RECENT_BYTES

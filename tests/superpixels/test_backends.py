@@ -59,8 +59,16 @@ def test_superpixels_on_cuda_equal_those_on_the_cpu():
 
 
 def test_wide_and_narrow_integers_are_both_tried():
-    narrow, wide = (case((29, 35), 3, 1.0)[0], 160), (case((29, 35), 3, 1.0)[0], 16000)
-    assert _slic_cpu.distance_bound(*narrow) < 2**31 <= _slic_cpu.distance_bound(*wide)
+    largest = _slic_cpu.magnitudes(case((29, 35), 3, 1.0)[0])
+    narrow, wide = (_slic_cpu.distance_bound(largest, pitch) for pitch in (160, 16000))
+    assert narrow < 2**31 <= wide
+
+
+def test_magnitudes_are_of_whole_planes():
+    features = np.random.default_rng(3).integers(-900, 900, (3, 700, 900)).astype(np.int16)
+    features[0, 699, 0], features[1, 0, 899] = -1000, 2000
+    features[2] = 0
+    assert _slic_cpu.magnitudes(features).tolist() == [1000, 2000, 0]
 
 
 def test_the_bound_of_distances_holds_at_the_extremes():
@@ -68,7 +76,7 @@ def test_the_bound_of_distances_holds_at_the_extremes():
     pitch = 1000
     features = np.full((3, 24, 24), 1600, np.int16)
     features[:, ::2] = -1600
-    bound = _slic_cpu.distance_bound(features, pitch)
+    bound = _slic_cpu.distance_bound(_slic_cpu.magnitudes(features), pitch)
     largest = 3 * 1600**2 + 2 * (3 * pitch) ** 2  # square of the longest vector
     assert bound >= 16 * largest + 2 * 16 * largest
 
