@@ -38,7 +38,7 @@ def rounds_of(megapixels: float, model: str) -> int:
     """Processes of which the median is shown: more for small images, which take seconds."""
     if model == MEAN_COLOR:
         return ROUNDS if megapixels <= 200 else 3
-    return max(1, min(5, round(75 / megapixels)))
+    return 5 if megapixels <= 4 else 3
 
 
 def takes_part(n_rounds: int, k: int) -> bool:
@@ -46,8 +46,10 @@ def takes_part(n_rounds: int, k: int) -> bool:
     return k in {(2 * i + 1) * ROUNDS // (2 * n_rounds) for i in range(n_rounds)}
 
 
-def measure(image: Path, model: str, stores: Path, args: argparse.Namespace) -> dict[str, Row]:
-    """Figures of a run and, where there is a network, of the network alone, by group."""
+def measure(
+    image: Path, model: str, stores: Path, args: argparse.Namespace, *, with_network: bool
+) -> dict[str, Row]:
+    """Figures of a run and, where they are wanted, of its network alone, by group."""
     command = module("_large_run", image, "--model", model, "--block", args.block)
     command += ["--scheduler", args.scheduler]
     command += ["--precision", args.precision if model != MEAN_COLOR else "float32"]
@@ -58,7 +60,7 @@ def measure(image: Path, model: str, stores: Path, args: argparse.Namespace) -> 
     # With processes, the peak of all of them together is what counts.
     run["gigabytes"] = max(run["gigabytes"], taken.gigabytes)
     found = {"runs": run}
-    if model != MEAN_COLOR:
+    if with_network:
         for group, how in (("forwards", []), ("layers", ["--layers"])):
             found[group] = json.loads(run_limited([*command, "--forward", *how]).output)
     return found
@@ -214,7 +216,12 @@ def main(argv: Sequence[str] | None = None) -> int:
                 if not takes_part(1 if args.quick else rounds_of(megapixels, model), k):
                     continue
                 image = large_image(folder, megapixels)
-                for group, row in measure(image, model, Path(stores), args).items():
+                # The network alone takes minutes for large images, and once and again the same.
+                with_network = model != MEAN_COLOR and (
+                    megapixels <= 25 or "forwards" not in rows[name]
+                )
+                found = measure(image, model, Path(stores), args, with_network=with_network)
+                for group, row in found.items():
                     rows[name].setdefault(group, []).append(row)
                     kept.add(group, name, _median(rows[name][group]))
                 run = rows[name]["runs"][-1]
