@@ -216,7 +216,7 @@ def main(argv: Sequence[str] | None = None) -> int:
                 if not takes_part(1 if args.quick else rounds_of(megapixels, model), k):
                     continue
                 image = large_image(folder, megapixels)
-                # The network alone takes minutes for large images, and once and again the same.
+                # The network alone takes minutes for large images, and much the same each time.
                 with_network = model != MEAN_COLOR and (
                     megapixels <= 25 or "forwards" not in rows[name]
                 )

@@ -130,7 +130,7 @@ class RecentChunks:
             raise
         for place, future in new.items():
             _, source = _common(areas[place], (around[0], around[1]))
-            # A chunk by itself, that nobody else holds, is held as it is.
+            # A chunk that was read by itself, as an array of its own, need not be copied.
             is_own = len(new) == 1 and values.base is None and values.flags.c_contiguous
             future.set_result(values if is_own else np.array(values[source], order="C"))
         with self._lock:
