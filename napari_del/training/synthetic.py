@@ -1,8 +1,9 @@
-"""Composites of textures whose regions are known exactly.
+"""Composites whose regions are known exactly.
 
 A map of regions is drawn (cells, parcels, blobs, with membranes or roads between them), and
 each region is filled with a texture cut from inside a region of a training image, in a tone of
-its own. There is no end of such images, and no annotator has to agree with another.
+its own; or objects of one kind are strewn over a ground, as cells are in a microscope's field of
+view. There is no end of such images, and no annotator has to agree with another.
 """
 
 from __future__ import annotations
@@ -19,6 +20,8 @@ from napari_del.evaluation.datasets import AnnotatedImage
 __all__ = ["composite", "region_map", "texture_patches"]
 
 _LEAST_PATCH = 20
+# Share of the composites that are objects over a ground.
+_STREWN = 0.6
 
 
 def texture_patches(
@@ -134,9 +137,11 @@ def _blobs(size: tuple[int, int], rng: np.random.Generator) -> NDArray[np.int32]
     return _parts(kinds)
 
 
-def _discs(size: tuple[int, int], rng: np.random.Generator) -> NDArray[np.int32]:
+def _discs(
+    size: tuple[int, int], rng: np.random.Generator, least: float = 5, most: float = 40
+) -> NDArray[np.int32]:
     """Round or bent objects strewn over a background: nuclei, cells, trees."""
-    radius = float(np.exp(rng.uniform(np.log(5), np.log(40))))
+    radius = float(np.exp(rng.uniform(np.log(least), np.log(most))))
     labels = np.zeros(size, np.int32)
     count = int(rng.uniform(0.1, 0.5) * size[0] * size[1] / (3.2 * radius**2)) + 2
     where = _bent(size, max(6.0, radius), rng.uniform(0, 0.25) * radius, rng)
@@ -210,7 +215,7 @@ def region_map(size: tuple[int, int], rng: np.random.Generator) -> NDArray[np.in
 def composite(
     size: tuple[int, int], patches: Sequence[NDArray[np.uint8]], rng: np.random.Generator
 ) -> tuple[NDArray[np.uint8], NDArray[np.int32]]:
-    """Make an image of textures, and its regions.
+    """Make an image of textures or of objects, and its regions.
 
     Parameters
     ----------
@@ -227,29 +232,106 @@ def composite(
     segmentations : ndarray of int32, shape (1, Y, X)
         Regions from 0.
     """
+    draw = _strewn if rng.random() < _STREWN else _patchwork
+    value, labels = draw(size, patches, rng)
+    image = np.clip(np.rint(value), 0, 255).astype(np.uint8)
+    return image, labels[np.newaxis]
+
+
+def _patchwork(
+    size: tuple[int, int], patches: Sequence[NDArray[np.uint8]], rng: np.random.Generator
+) -> tuple[NDArray[np.floating], NDArray[np.int32]]:
+    """Regions that are filled with textures."""
     labels = region_map(size, rng)
     n = int(labels.max()) + 1
     kinds = int(rng.integers(2, 9))
     textures = np.stack([_spread_out(patches, size, rng) for _ in range(kinds)])
     # A texture keeps its structure and takes a tone of its own in each region. With little
     # texture regions differ by tone alone, as nuclei do; with little tone by texture alone.
-    structure = np.float32(np.exp(rng.uniform(np.log(0.05), np.log(1.2))))
+    structure = np.exp(rng.uniform(np.log(0.05), np.log(1.2), kinds))
+    if rng.random() < 0.6:  # else some are even and some are not, as water is beside a wood
+        structure[:] = structure[0]
     own_tone = rng.random() < 0.7
     kind = rng.integers(0, kinds, n)
     base = textures.mean(axis=(1, 2))[kind]
     if own_tone:
         spread = rng.uniform(10, 70)
         base = base + rng.normal(0, spread, (n, 1)) + rng.normal(0, spread / 4, (n, 3))
-    gain = structure * rng.uniform(0.7, 1.3, n)
+    gain = structure[kind] * rng.uniform(0.7, 1.3, n)
     flat = textures - textures.mean(axis=(1, 2), keepdims=True)
     rows, columns = np.indices(size)
     value = flat[kind[labels], rows, columns] * gain[labels][..., np.newaxis] + base[labels]
     if rng.random() < 0.3:  # objects are shaded across, as round things are
         value = value + rng.uniform(5, 20) * _smooth_noise(size, 60, rng)[..., np.newaxis]
     sigma = rng.uniform(0, 1.2)
+    return ndimage.gaussian_filter(value, (sigma, sigma, 0), truncate=2.5), labels
+
+
+def _strewn(
+    size: tuple[int, int], patches: Sequence[NDArray[np.uint8]], rng: np.random.Generator
+) -> tuple[NDArray[np.floating], NDArray[np.int32]]:
+    """Objects of one kind over an even ground, some with a core: cells, nuclei, grains.
+
+    All have about one tone, brighter or darker than the ground, and differ in strength; they
+    may be faint, touch, and be out of focus.
+    """
+    objects = _discs(size, rng, 3.5, 60)
+    n = int(objects.max()) + 1
+    depth = _depth(objects)
+    radius = max(4.0, float(depth[objects > 0].max(initial=0)))
+    # From 0 outside to 1 in the middle of each object.
+    middle = np.maximum(ndimage.maximum(depth, objects, np.arange(n)), 1)
+    inside = np.where(objects > 0, depth / middle[objects], 0)
+    cored = radius > 8 and rng.random() < 0.4
+    tones = _tones(cored, rng)
+    strength = np.exp(rng.normal(0, rng.uniform(0.05, 0.6), n))[objects]
+    # From even to domed, as a ball is.
+    dome = rng.uniform(0, 1)
+    amount = np.where(objects > 0, strength * (1 - dome + dome * np.sqrt(inside)), 0)
+    value = tones[0] + amount[..., np.newaxis] * (tones[1] - tones[0])
+    labels = objects
+    if cored:
+        lobed = inside + rng.uniform(0, 0.3) * _smooth_noise(size, radius, rng)
+        core = (lobed > rng.uniform(0.2, 0.7)) & (inside > 0.1)
+        value[core] = tones[0] + strength[core, np.newaxis] * (tones[2] - tones[0])
+        labels = np.where(core, objects + n, objects)
+    texture = _spread_out(patches, size, rng)
+    texture -= texture.mean(axis=(0, 1))
+    grain = np.where(objects > 0, rng.uniform(0, 0.6), rng.uniform(0, 0.2)) * rng.random()
+    value = value + texture * grain[..., np.newaxis]
+    if rng.random() < 0.4:  # uneven light
+        value = value + rng.uniform(3, 15) * _smooth_noise(size, 80, rng)[..., np.newaxis]
+    sigma = rng.uniform(0, 2) * min(1, radius / 8)
     value = ndimage.gaussian_filter(value, (sigma, sigma, 0), truncate=2.5)
-    image = np.clip(np.rint(value), 0, 255).astype(np.uint8)
-    return image, labels[np.newaxis]
+    noise = np.exp(rng.uniform(np.log(0.3), np.log(8)))
+    value = value + noise * rng.standard_normal((*size, 1))
+    numbers = np.unique(labels, return_inverse=True)[1].reshape(size)
+    return value, numbers.astype(np.int32)
+
+
+def _depth(labels: NDArray[np.int32]) -> NDArray[np.float64]:
+    """Distance of each pixel from the border of its region."""
+    depth: NDArray[np.float64] = ndimage.distance_transform_edt(~_walls(labels, 1))
+    return depth
+
+
+def _tones(cored: bool, rng: np.random.Generator) -> NDArray[np.float64]:
+    """Tones of a ground, of objects and of their cores, (3, 3): a glow in the dark, or a stain."""
+    dark, bright = rng.uniform(0, 60), rng.uniform(110, 250)
+    contrast = np.exp(rng.uniform(np.log(0.08), 0)) * (bright - dark)
+    ground = dark
+    if rng.random() < 0.5:
+        ground, contrast = bright, -contrast
+    share = 1.0
+    if cored and rng.random() < 0.75:  # a core stands out more than what is around it
+        share = rng.uniform(0.15, 0.7)
+    steps = contrast * np.array([0, share, 1 if share < 1 else rng.uniform(0, 0.6)])
+    if rng.random() < 0.4:
+        colour = np.ones((3, 3))  # grey
+    else:  # what is stained is less of some colours
+        colour = rng.uniform(0.1, 1.5, (3, 3))
+    tones: NDArray[np.float64] = ground + steps[:, np.newaxis] * colour
+    return tones
 
 
 def _spread_out(

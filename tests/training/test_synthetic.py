@@ -1,12 +1,13 @@
-"""Composites of textures: regions that are known, textures from within regions."""
+"""Composites of textures and of objects: regions that are known, textures from within regions."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
+from scipy import ndimage
 
 from napari_del.evaluation.datasets import UNLABELLED, AnnotatedImage
-from napari_del.training.synthetic import composite, region_map, texture_patches
+from napari_del.training.synthetic import _strewn, composite, region_map, texture_patches
 
 
 @pytest.fixture(scope="module")
@@ -52,6 +53,50 @@ def test_regions_can_be_seen_in_the_image(patches):
             between.append(step[border].mean())
             within.append(step[~border].mean())
     assert np.mean(between) > 1.2 * np.mean(within)
+
+
+def test_objects_lie_on_one_ground(patches):
+    grounds, cores, glowing = [], 0, 0
+    for seed in range(40):
+        value, labels = _strewn((96, 80), patches, np.random.default_rng(seed))
+        again = _strewn((96, 80), patches, np.random.default_rng(seed))
+        np.testing.assert_array_equal(value, again[0])
+        np.testing.assert_array_equal(labels, again[1])
+        assert value.shape == (96, 80, 3) and np.isfinite(value).all()
+        assert labels.dtype == np.int32
+        numbers = np.unique(labels)
+        np.testing.assert_array_equal(numbers, np.arange(numbers.size))
+        ground = labels == 0
+        if ground.all():
+            continue
+        # The tone of the ground is the lowest of a glow, or the highest of a stain.
+        tone, objects = value[ground].mean(axis=0), value[~ground].mean(axis=0)
+        glowing += bool(objects.sum() > tone.sum())
+        grounds.append(ground.mean())
+        # A core has a region of its own within that of its object.
+        boxes = ndimage.find_objects(labels)
+        cores += any(
+            inner[0].start > outer[0].start
+            and inner[0].stop < outer[0].stop
+            and inner[1].start > outer[1].start
+            and inner[1].stop < outer[1].stop
+            for outer in boxes
+            for inner in boxes
+        )
+    assert np.median(grounds) > 0.4
+    assert 8 < glowing < 32
+    assert 4 < cores < 36
+
+
+def test_composites_are_of_both_kinds(patches):
+    # A patchwork has no noise of its own: with even textures most neighbours are alike.
+    even = [np.full((20, 20, 3), value, np.uint8) for value in (60, 120, 180)]
+    noisy = 0
+    for seed in range(60):
+        image, _ = composite((64, 64), even, np.random.default_rng(seed))
+        step = np.abs(np.diff(image.astype(int), axis=1)).max(axis=2)
+        noisy += bool(np.median(step) > 1)
+    assert 8 < noisy < 40
 
 
 def test_textures_come_from_within_one_region():
