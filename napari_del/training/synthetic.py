@@ -207,7 +207,12 @@ def region_map(size: tuple[int, int], rng: np.random.Generator) -> NDArray[np.in
         chosen[0] = False
         above = over + (labels.max() + 1)
         labels = np.where(chosen[over], above, labels).astype(np.int32)
-    numbers = np.unique(labels, return_inverse=True)[1].reshape(size)
+    return _numbered(labels)
+
+
+def _numbered(labels: NDArray[np.int32]) -> NDArray[np.int32]:
+    """The same regions, numbered from 0 without gaps."""
+    numbers = np.unique(labels, return_inverse=True)[1].reshape(labels.shape)
     out: NDArray[np.int32] = numbers.astype(np.int32)
     return out
 
@@ -277,7 +282,7 @@ def _strewn(
     """
     objects = _discs(size, rng, 3.5, 60)
     n = int(objects.max()) + 1
-    depth = _depth(objects)
+    depth = ndimage.distance_transform_edt(~_walls(objects, 1))
     radius = max(4.0, float(depth[objects > 0].max(initial=0)))
     # From 0 outside to 1 in the middle of each object.
     middle = np.maximum(ndimage.maximum(depth, objects, np.arange(n)), 1)
@@ -305,14 +310,7 @@ def _strewn(
     value = ndimage.gaussian_filter(value, (sigma, sigma, 0), truncate=2.5)
     noise = np.exp(rng.uniform(np.log(0.3), np.log(8)))
     value = value + noise * rng.standard_normal((*size, 1))
-    numbers = np.unique(labels, return_inverse=True)[1].reshape(size)
-    return value, numbers.astype(np.int32)
-
-
-def _depth(labels: NDArray[np.int32]) -> NDArray[np.float64]:
-    """Distance of each pixel from the border of its region."""
-    depth: NDArray[np.float64] = ndimage.distance_transform_edt(~_walls(labels, 1))
-    return depth
+    return value, _numbered(labels)
 
 
 def _tones(cored: bool, rng: np.random.Generator) -> NDArray[np.float64]:

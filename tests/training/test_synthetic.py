@@ -69,7 +69,7 @@ def test_objects_lie_on_one_ground(patches):
         ground = labels == 0
         if ground.all():
             continue
-        # The tone of the ground is the lowest of a glow, or the highest of a stain.
+        # Objects glow, or are stained and darker than their ground.
         tone, objects = value[ground].mean(axis=0), value[~ground].mean(axis=0)
         glowing += bool(objects.sum() > tone.sum())
         grounds.append(ground.mean())
@@ -96,7 +96,7 @@ def test_composites_are_of_both_kinds(patches):
         image, _ = composite((64, 64), even, np.random.default_rng(seed))
         step = np.abs(np.diff(image.astype(int), axis=1)).max(axis=2)
         noisy += bool(np.median(step) > 1)
-    assert 8 < noisy < 40
+    assert 8 < noisy < 24  # 0 if none were of objects, 32 if all were
 
 
 def test_textures_come_from_within_one_region():
