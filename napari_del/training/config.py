@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 
 from napari_del.errors import ParameterError, ReadError
 from napari_del.models.lite import ENCODERS
+from napari_del.training.merge_function import MERGE_LAYERS
 from napari_del.training.settings import TrainingSettings
 
 __all__ = ["DataConfig", "NetworkConfig", "TrainingConfig", "ValidationConfig", "load_config"]
@@ -151,6 +152,8 @@ class TrainingConfig:
         `napari_del.training.merge_function`; 0 for none.
     merge_sets : tuple of str
         Names of the sets that these images are of; of all, and composites, by default.
+    merge_layers : tuple of int
+        Width of each hidden layer of that function.
     """
 
     data: tuple[DataConfig, ...]
@@ -162,6 +165,7 @@ class TrainingConfig:
     output: Path | None = None
     merge_images: int = 300
     merge_sets: tuple[str, ...] = ()
+    merge_layers: tuple[int, ...] = MERGE_LAYERS
 
     def recipe(self) -> dict[str, Any]:
         """What the course of the training depends on beside `training`; plain values.
@@ -197,7 +201,7 @@ def load_config(path: str | PathLike[str]) -> TrainingConfig:
     path : path
         TOML file with the keys of `TrainingConfig`: the tables ``[training]``, ``[network]``,
         ``[validation]`` and one or more ``[[data]]``, and above them ``synthetic``, ``size``,
-        ``merge_images``, ``merge_sets`` and ``output``.
+        ``merge_images``, ``merge_sets``, ``merge_layers`` and ``output``.
 
     Returns
     -------
@@ -244,7 +248,14 @@ class _Reader:
         rest = self._values(
             {
                 k: given[k]
-                for k in ("synthetic", "size", "output", "merge_images", "merge_sets")
+                for k in (
+                    "synthetic",
+                    "size",
+                    "output",
+                    "merge_images",
+                    "merge_sets",
+                    "merge_layers",
+                )
                 if k in given
             },
             "",
@@ -362,6 +373,13 @@ def _names(value: Any) -> tuple[str, ...]:
     return tuple(_text(name) for name in value)
 
 
+def _widths(value: Any) -> tuple[int, ...]:
+    widths = tuple(map(_whole(1), value))
+    if not widths:
+        raise ValueError
+    return widths
+
+
 def _weights_file(value: object) -> Path:
     path = Path(_text(value))
     if path.suffix.lower() != ".safetensors":
@@ -393,5 +411,6 @@ _KEYS: dict[str, tuple[Callable[[Any], Any], str]] = {
     "size": (_size, "height and width in pixels, [320, 320], of at least 32"),
     "merge_images": (_whole(0), "a whole number of at least 0"),
     "merge_sets": (_names, "a list of names of sets"),
+    "merge_layers": (_widths, "widths of one or more layers, as in [64, 32]"),
     "output": (_weights_file, "the path of a .safetensors file"),
 }

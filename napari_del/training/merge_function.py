@@ -51,6 +51,8 @@ __all__ = ["add_merge_function", "fit_merge_function", "merge_sample", "superpix
 SHARES = tuple(1 / (3 * 2 ** (number / 2)) for number in range(12))
 # Partitions of each image in the first round.
 _PARTITIONS = 12
+# Width of each hidden layer.
+MERGE_LAYERS = (64, 32)
 _MOST_EPOCHS = 300
 # Part of the steps that a training which is not the last has.
 _SHORTER = 8
@@ -120,6 +122,7 @@ def add_merge_function(
     *,
     step: int = 8,
     device: str | torch.device = "auto",
+    hidden: Sequence[int] = MERGE_LAYERS,
     seed: int = 0,
     log: Callable[[str], None] = print,
 ) -> MergeFunction:
@@ -135,6 +138,8 @@ def add_merge_function(
         Superpixel step.
     device : str or torch.device
         Where the network computes.
+    hidden : sequence of int
+        Width of each hidden layer.
     seed : int
         Seed of everything drawn by chance.
     log : callable
@@ -153,7 +158,7 @@ def add_merge_function(
     """
     samples = [merge_sample(item, path, step=step, device=device) for item in images]
     log(f"merge function: {len(samples)} images")
-    function = fit_merge_function(samples, seed=seed, log=log)
+    function = fit_merge_function(samples, hidden=hidden, seed=seed, log=log)
     target = Path(path)
     with safe_open(target, framework="pt") as file:
         metadata = dict(file.metadata() or {})
@@ -172,7 +177,7 @@ def fit_merge_function(
     samples: Sequence[MergeSample],
     *,
     shares: Sequence[float] = SHARES,
-    hidden: Sequence[int] = (64, 32),
+    hidden: Sequence[int] = MERGE_LAYERS,
     members: int = 6,
     rounds: int = 3,
     steps: int = 20_000,

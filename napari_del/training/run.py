@@ -133,6 +133,7 @@ def run_training(
             mixture.whole(config.merge_images, config.merge_sets),
             step=settings.superpixel_step,
             device=where,
+            hidden=config.merge_layers,
             seed=settings.seed,
             log=log,
         )

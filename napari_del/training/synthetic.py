@@ -302,7 +302,9 @@ def _strewn(
         labels = np.where(core, objects + n, objects)
     texture = _spread_out(patches, size, rng)
     texture -= texture.mean(axis=(0, 1))
-    grain = np.where(objects > 0, rng.uniform(0, 0.6), rng.uniform(0, 0.2)) * rng.random()
+    # Most grounds are plain, as a dark field is; some have the texture of objects, as tissue has.
+    rough = 0.6 if rng.random() < 0.3 else 0.2
+    grain = np.where(objects > 0, rng.uniform(0, 0.6), rng.uniform(0, rough)) * rng.random()
     value = value + texture * grain[..., np.newaxis]
     if rng.random() < 0.4:  # uneven light
         value = value + rng.uniform(3, 15) * _smooth_noise(size, 80, rng)[..., np.newaxis]

@@ -21,6 +21,7 @@ output = "mine.safetensors"
 size = [64, 64]
 synthetic = 0.5
 merge_images = 6
+merge_layers = [12, 5]
 [training]
 steps = 2
 batch = 1
@@ -79,6 +80,8 @@ def test_a_training_from_configuration_to_use(project, capsys):
     thresholds = find_model(weights).default_thresholds
     assert set(thresholds) >= {"average", "del", "egb"}
     assert f"at threshold {thresholds['average']:.4f}" in said
+    merging = [t.shape for name, t in load_file(weights).items() if "merge" in name and t.ndim == 3]
+    assert {shape[1] for shape in merging} == {12, 5, 1}
 
     image = str(project / "discs/images/0.png")
     arguments = ["segment", image, str(project / "labels.tif"), "--model", str(weights), "-q"]
@@ -152,6 +155,8 @@ def broken(project, change):
             "imagenet_share is 1.5; expected a number from 0 to 1",
         ),
         (("merge_images = 6", "merge_images = -1"), "merge_images is -1; expected"),
+        (("merge_layers = [12, 5]", "merge_layers = []"), "merge_layers is []; expected widths"),
+        (("[12, 5]", "[12, 0]"), "merge_layers is [12, 0]; expected widths of one or more layers"),
         (('output = "mine.safetensors"', ""), "there is no output; expected"),
         (("hold_out = true", "hold_out = true\nlimit = 0"), "limit is 0"),
     ],
