@@ -404,8 +404,9 @@ def test_process(folder: Path) -> None:
 
 @pytest.mark.skipif(sys.platform == "win32", reason="needs POSIX signals")
 def test_ctrl_c_of_a_process(folder: Path) -> None:
+    # So large that it is not done before the signal comes, on a busy machine too.
     rng = np.random.default_rng(0)
-    tifffile.imwrite("large.tif", rng.integers(0, 255, (1500, 1500, 3)).astype(np.uint8))
+    tifffile.imwrite("large.tif", rng.integers(0, 255, (4000, 4000, 3), np.uint8))
     before = names(folder)
     process = subprocess.Popen(
         command("segment", "large.tif", "labels.tif", *FAST),
