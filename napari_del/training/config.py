@@ -19,6 +19,8 @@ from napari_del.training.settings import TrainingSettings
 __all__ = ["DataConfig", "NetworkConfig", "TrainingConfig", "ValidationConfig", "load_config"]
 
 _Table = TypeVar("_Table")
+# What a configuration has beside plain keys.
+_TABLES = ("data", "training", "network", "validation")
 
 
 @dataclass(frozen=True)
@@ -245,21 +247,7 @@ class _Reader:
                 raise self._error("[[data]]", f"name {name!r} is given twice; choose another name")
         validation = given.get("validation")
         # Keys that are not given keep the one default that there is, in the class.
-        rest = self._values(
-            {
-                k: given[k]
-                for k in (
-                    "synthetic",
-                    "size",
-                    "output",
-                    "merge_images",
-                    "merge_sets",
-                    "merge_layers",
-                )
-                if k in given
-            },
-            "",
-        )
+        rest = self._values({k: v for k, v in given.items() if k not in _TABLES}, "")
         return TrainingConfig(
             data,
             self._table(TrainingSettings, given.get("training", {}), "[training]"),
