@@ -18,7 +18,7 @@ __all__ = [
     "add_scale_option",
 ]
 
-LINKAGES = ("learned", "average", "del", "egb")
+LINKAGES = ("learned", "average", "contrast", "del", "egb")
 
 EPILOG = """\
 examples:
@@ -134,7 +134,8 @@ def add_linkage_option(parser: argparse.ArgumentParser) -> None:
         "--linkage",
         choices=LINKAGES,
         help="rule by which regions merge: learned, a trained function of both regions (the "
-        "default of models that have one), average border (the default of others), the paper's "
+        "default of models that have one), average border (the default of others), contrast, the "
+        "same with colours beside the network, for kinds of images that it never met, the paper's "
         "rule del, or egb, adaptive to the variation inside regions",
     )
 

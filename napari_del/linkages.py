@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_del import merging
+from napari_del.contrast import color_contrast
 from napari_del.errors import ParameterError
 
 if TYPE_CHECKING:
@@ -33,25 +34,25 @@ class Cut(NamedTuple):
 
 
 def combined_weights(
-    dissimilarity: NDArray[np.uint32], boundary: NDArray[np.float64] | None
+    weights: NDArray[np.uint32], other: NDArray[np.float64] | None
 ) -> NDArray[np.uint32]:
-    """With a boundary channel, its geometric mean with the dissimilarity.
+    """Geometric mean of the weights of edges and of what else is known of them.
 
     Parameters
     ----------
-    dissimilarity : ndarray of uint32, shape (m,)
+    weights : ndarray of uint32, shape (m,)
         In fixed point.
-    boundary : ndarray of float64, shape (m,), or None
-        Mean boundary probability along each edge.
+    other : ndarray of float64, shape (m,), or None
+        From 0 to 1: the mean boundary probability along each edge, or its contrast.
 
     Returns
     -------
     ndarray of uint32, shape (m,)
-        In fixed point; the dissimilarity itself where there is no boundary.
+        In fixed point; the weights themselves where there is nothing else.
     """
-    if boundary is None:
-        return dissimilarity
-    return merging.to_fixed(np.sqrt(merging.from_fixed(dissimilarity) * boundary))
+    if other is None:
+        return weights
+    return merging.to_fixed(np.sqrt(merging.from_fixed(weights) * other))
 
 
 class Linkages:
@@ -77,9 +78,12 @@ class Linkages:
     @property
     def names(self) -> tuple[str, ...]:
         """Linkages that there are for the model, its default first."""
-        if self.function is None or not (self._tables.has_colors and self._tables.has_boundary):
-            return tuple(name for name in merging.LINKAGES if name != "learned")
-        return merging.LINKAGES
+        missing: tuple[str, ...] = ()
+        if not (self._tables.has_colors and self._tables.has_boundary):
+            missing = "learned", "contrast"
+        elif self.function is None:
+            missing = ("learned",)
+        return tuple(name for name in merging.LINKAGES if name not in missing)
 
     def check(self, linkage: str | None, model: str) -> str:
         """A linkage that there is, the default for None."""
@@ -90,9 +94,10 @@ class Linkages:
                 f"linkage {linkage!r} is not known; expected one of {', '.join(merging.LINKAGES)}"
             )
         if linkage not in self.names:
+            lacking = "trained merge function" if linkage == "learned" else "boundary channel"
             raise ParameterError(
-                f"linkage {linkage!r} is not there for model {model}, which has no trained "
-                f"merge function; expected one of {', '.join(self.names)}"
+                f"linkage {linkage!r} is not there for model {model}, which has no {lacking}; "
+                f"expected one of {', '.join(self.names)}"
             )
         return linkage
 
@@ -101,13 +106,26 @@ class Linkages:
         """Dissimilarity together with the boundary channel if there is one, uint32 (m,)."""
         return combined_weights(self._tables.dissimilarity, self._tables.boundary)
 
+    @cached_property
+    def contrasted(self) -> NDArray[np.uint32]:
+        """`combined` together with the contrast of colours, uint32 (m,); where there are any."""
+        colors = self._tables.colors
+        assert colors is not None
+        u, v = self._tables.edges.T
+        return combined_weights(self.combined, color_contrast(colors.means[u], colors.means[v]))
+
     def weights(self, linkage: str) -> NDArray[np.uint32]:
         """Weight of each edge, uint32 (m,)."""
-        return self._tables.dissimilarity if linkage == "del" else self.combined
+        if linkage == "del":
+            return self._tables.dissimilarity
+        return self.contrasted if linkage == "contrast" else self.combined
 
     def order(self, linkage: str) -> NDArray[np.int64]:
         """Edges in ascending order of weight, int64 (m,)."""
-        kind = "d" if linkage == "del" or not self._tables.has_boundary else "both"
+        if linkage == "contrast":
+            kind = linkage
+        else:
+            kind = "d" if linkage == "del" or not self._tables.has_boundary else "both"
         if kind not in self._orders:
             self._orders[kind] = merging.edge_order(self.weights(linkage))
         return self._orders[kind]
@@ -124,9 +142,9 @@ class Linkages:
             return merging.spanning_forest(
                 edges, self._tables.dissimilarity, n, order=self.order(linkage)
             )
-        if linkage == "average":
+        if linkage in ("average", "contrast"):
             return merging.average(
-                edges, self.combined, self._tables.lengths, n, order=self.order(linkage)
+                edges, self.weights(linkage), self._tables.lengths, n, order=self.order(linkage)
             )
         assert self.function is not None
         return merging.learned(self.tables(), self.function)

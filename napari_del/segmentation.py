@@ -15,6 +15,7 @@ from napari_del.contrast import ColorMoments
 from napari_del.errors import OutputError, ParameterError
 from napari_del.graph import AdjacencyGraph, Nodes
 from napari_del.linkages import Cut, Linkages
+from napari_del.models.info import THRESHOLDS
 from napari_del.tables import MemoryTables, Tables
 
 __all__ = ["Segmentation", "load"]
@@ -46,7 +47,7 @@ class Segmentation:
     parameters : dict
         What it was made with; plain values, among them the superpixel step.
     colors : ColorMoments, optional
-        Colours of the superpixels; the linkage "learned" needs them.
+        Colours of the superpixels; the linkages "learned" and "contrast" need them.
     merge_function : MergeFunction, optional
         The model's function for the linkage "learned".
     """
@@ -164,7 +165,9 @@ class Segmentation:
 
     def default_threshold(self, linkage: str | None = None) -> float:
         """Threshold that suits the model and a linkage, from 0 to 1."""
-        return self._default_thresholds[self._check_linkage(linkage)]
+        linkage = self._check_linkage(linkage)
+        # Stores and files of before a linkage came have no threshold for it.
+        return self._default_thresholds.get(linkage, THRESHOLDS[linkage])
 
     def _check_linkage(self, linkage: str | None) -> str:
         return self._linkages.check(linkage, self.model)
@@ -172,8 +175,8 @@ class Segmentation:
     def hierarchy(self, linkage: str | None = None) -> merging.Hierarchy:
         """Partitions at all thresholds, computed when first asked for.
 
-        In a store, "average" and "del" are merged part by part and kept there if it may be
-        written to. "learned" and "egb" need the tables in memory.
+        In a store, "average", "contrast" and "del" are merged part by part and kept there if it
+        may be written to. "learned" and "egb" need the tables in memory.
 
         Parameters
         ----------
@@ -181,9 +184,12 @@ class Segmentation:
             "learned": a trained function of both regions says whether they are one; only
             models that have such a function. "average": regions join along the border that is
             weakest on average; with a model that has a boundary channel, an edge weighs the
-            geometric mean of the dissimilarity and the boundary probability. "del": regions
-            join along any edge whose dissimilarity is within the threshold, as in the paper.
-            By default `default_linkage`.
+            geometric mean of the dissimilarity and the boundary probability. "contrast": the
+            same, with the geometric mean of that and the contrast of colours
+            (`napari_del.contrast.color_contrast`), for kinds of images that the model never
+            met; only models with a boundary channel have it. "del": regions join along any edge
+            whose dissimilarity is within the threshold, as in the paper. By default
+            `default_linkage`.
 
         Returns
         -------
@@ -263,9 +269,9 @@ class Segmentation:
         threshold : float, optional
             0 to 1; higher makes regions larger. By default the one that suits the model.
         linkage : str, optional
-            How regions merge: "learned", "average", "del" (the paper's) or "egb" (Felzenszwalb
-            and Huttenlocher's adaptive threshold), see `napari_del.merging`. By default
-            `default_linkage`.
+            How regions merge: "learned", "average", "contrast", "del" (the paper's) or "egb"
+            (Felzenszwalb and Huttenlocher's adaptive threshold), see `napari_del.merging`. By
+            default `default_linkage`.
         min_size : int
             Regions of fewer pixels join a neighbour along their weakest edge.
         min_superpixels : int
@@ -314,7 +320,7 @@ class Segmentation:
         n_regions : int
             At least 1.
         linkage : str, optional
-            "learned", "average" or "del"; by default `default_linkage`.
+            Any but "egb"; by default `default_linkage`.
 
         Returns
         -------

@@ -13,10 +13,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import sparse
 from scipy.sparse.csgraph import connected_components
+from skimage.color import deltaE_cie76
 
 from napari_del import merging, segment, slic
+from napari_del.contrast import color_contrast
 from napari_del.errors import Cancelled, DeviceError, ImageError, ModelError, ParameterError
 from napari_del.graph import adjacency, dissimilarity, number_nodes
+from napari_del.models.info import THRESHOLDS
 from napari_del.segmentation import Segmentation, load
 
 # Linkages that every model has.
@@ -290,7 +293,7 @@ def test_unknown_linkage(plain):
         lambda: plain.default_threshold("ward"),
     )
     for call in calls:
-        with pytest.raises(ParameterError, match="^linkage 'ward' .*average, del, egb$"):
+        with pytest.raises(ParameterError, match="^linkage 'ward' .*average, contrast, del, egb$"):
             call()
 
 
@@ -543,6 +546,40 @@ def test_models_without_one_merge_by_average_and_say_so():
     np.testing.assert_array_equal(out.labels(0.3), out.labels(0.3, "average"))
     with pytest.raises(ParameterError, match="mean-color, which has no trained merge function"):
         out.labels(0.3, "learned")
+    with pytest.raises(ParameterError, match=r"mean-color, which has no boundary channel; .*egb$"):
+        out.labels(0.3, "contrast")
+
+
+def test_contrast_merges_as_average_with_colours_in_the_weights():
+    out = learned_segmentation()
+    u, v = out.edges.T
+    means = out._tables.colors.means.astype(np.float64)
+    distance = deltaE_cie76(means[u], means[v])
+    both = np.sqrt(out.dissimilarity * out.boundary)
+    weights = merging.to_fixed(np.sqrt(both * (distance / (distance + 40))))
+    tree = merging.average(out.edges, weights, out.border_lengths, out.n_superpixels)
+    found = out.hierarchy("contrast")
+    # Weights are rounded at each step, so they may differ in the last place, of 2**32.
+    assert np.abs(found.merge_heights.astype(float) - tree.merge_heights).max() <= 4
+    np.testing.assert_array_equal(found.cut(2**31), tree.cut(2**31))
+    assert not np.array_equal(found.cut(2**31), out.hierarchy("average").cut(2**31))
+    # Small regions join along the weakest edge by the same weights.
+    rows = merging.join_small(tree.cut(2**30), out.edges, weights, out.sizes, 300)
+    np.testing.assert_array_equal(out.regions(0.25, "contrast", 300), rows)
+
+
+@pytest.mark.parametrize("planes", [1, 2, 5])
+def test_contrast_of_channels_is_that_of_a_grey_image(planes):
+    dark, bright = np.full((2, planes), 20, np.float32), np.full((2, planes), 60, np.float32)
+    bright[1] = 20
+    np.testing.assert_allclose(color_contrast(dark, bright), [0.5, 0], rtol=1e-12)
+
+
+def test_a_linkage_that_a_file_knows_no_threshold_of_has_one():
+    before = learned_segmentation()
+    assert before.default_threshold("learned") == 0.5  # as it was given
+    assert before.default_threshold("contrast") == THRESHOLDS["contrast"]
+    assert before.labels(linkage="contrast").max() == before.n_regions(linkage="contrast")
 
 
 def test_colors_are_means_over_superpixels():

@@ -245,7 +245,8 @@ def _add_up(
             out[region, c] += size * (value * value if squared else value)
 
 
-def _color_scale(planes: int) -> float:
+def color_scale(planes: int) -> float:
+    """Factor that makes a difference of all channels that of a grey image of that contrast."""
     return 1.0 if planes == 3 else 1 / float(np.sqrt(planes))
 
 
@@ -253,7 +254,7 @@ def _whole_contrast(tables: SuperpixelTables) -> float:
     """Standard deviation of the superpixels' colours from their mean."""
     colors = tables.colors.astype(np.float64)
     variance = ((colors - colors.mean(axis=0)) ** 2).sum(axis=1).mean()
-    return _color_scale(colors.shape[1]) * float(np.sqrt(variance))
+    return color_scale(colors.shape[1]) * float(np.sqrt(variance))
 
 
 def _relative_size(area: NDArray[np.float64], tables: SuperpixelTables) -> NDArray[np.float64]:
@@ -274,9 +275,8 @@ def _contrasts(
     planes = regions.color.shape[1]
     difference = np.abs(regions.color[u] - regions.color[v])
     spread = regions.color_spread
-    # Images of other than three channels have no lightness; all their channels are one contrast
-    # of the size that a grey image of that contrast has.
-    scale = _color_scale(planes)
+    # Images of other than three channels have no lightness; all their channels are one contrast.
+    scale = color_scale(planes)
     if planes == 3:
         lightness = difference[:, 0]
         chroma = np.hypot(difference[:, 1], difference[:, 2])

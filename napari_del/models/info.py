@@ -26,7 +26,7 @@ __all__ = [
 
 MEAN_COLOR = "mean-color"
 # Used where a weights file names no thresholds of its own.
-THRESHOLDS = {"learned": 0.5, "average": 0.5, "del": 0.5, "egb": 0.5}
+THRESHOLDS = {"learned": 0.5, "average": 0.5, "contrast": 0.4, "del": 0.5, "egb": 0.5}
 
 
 SCALES = (0.25, 0.5, 1.0, 2.0)

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from napari_del._memory import trim
 from napari_del._threads import n_threads
-from napari_del.contrast import ColorMoments
+from napari_del.contrast import ColorMoments, color_contrast
 from napari_del.errors import ReadError
 from napari_del.graph import AdjacencyGraph
 from napari_del.linkages import Cut, Linkages, combined_weights
@@ -212,17 +212,15 @@ class StoredTables:
         """Dissimilarity of each edge in fixed point."""
         return self._column("edges", "dissimilarity", self._edge_starts)
 
-    def edge_parts(
-        self, rows: int, *, with_boundary: bool
-    ) -> tuple[Callable[[int], EdgePart], list[int]]:
+    def edge_parts(self, rows: int, linkage: str) -> tuple[Callable[[int], EdgePart], list[int]]:
         """The graph in parts of about as many rows, for merging.
 
         Parameters
         ----------
         rows : int
             Most rows of a part.
-        with_boundary : bool
-            Whether weights include the boundary channel, where there is one.
+        linkage : str
+            "average", "contrast" or "del", which says what the weights are made of.
 
         Returns
         -------
@@ -244,7 +242,7 @@ class StoredTables:
             nonlocal held
             if held is None or held[0] != bands[k]:
                 held = None  # not both in memory
-                found = self._band_edges(bands[k], with_boundary=with_boundary)
+                found = self._band_edges(bands[k], linkage)
                 held = bands[k], found, self.store.read_table("nodes", bands[k], ["ids"])["ids"]
             _, band, ids = held
             if bands[k + 1 : k + 2] != [bands[k]]:
@@ -271,14 +269,28 @@ class StoredTables:
         # Behind a mask there may be more squares than superpixels.
         return squares if down * across <= ids.size else np.unique(squares, return_inverse=True)[1]
 
-    def _band_edges(self, band: str, *, with_boundary: bool) -> EdgePart:
-        """Edges of a band, and their weights with or without the boundary channel."""
+    def _band_edges(self, band: str, linkage: str) -> EdgePart:
+        """Edges of a band, and their weights."""
         names = ["edges", "lengths", "dissimilarity"]
-        with_boundary = with_boundary and self.has_boundary
+        with_boundary = linkage != "del" and self.has_boundary
         table = self.store.read_table("edges", band, [*names, *["boundary_sums"] * with_boundary])
         graph = AdjacencyGraph(table["edges"], table["lengths"], table.get("boundary_sums"))
         weights = combined_weights(table["dissimilarity"], graph.boundary())
+        if linkage == "contrast":
+            colors = self._colors_of(graph.edges)
+            weights = combined_weights(weights, color_contrast(colors[:, 0], colors[:, 1]))
         return EdgePart(graph.edges, weights, graph.lengths)
+
+    def _colors_of(self, pairs: NDArray[np.int32]) -> NDArray[np.float32]:
+        """Mean colours of pairs of superpixels, (m, 2, F), of which only their bands are read."""
+        record = self.store.marker("nodes", self.bands[-1]).arrays["colors"]
+        colors = np.empty((*pairs.shape, record.shape[1]), record.dtype)
+        band_of = np.searchsorted(self.starts, pairs, side="right") - 1
+        for k in np.unique(band_of).tolist():
+            table = self.store.read_table("nodes", self.bands[k], ["colors"])
+            inside = band_of == k
+            colors[inside] = table["colors"][pairs[inside] - self.starts[k]]
+        return colors
 
     def rows_of(self, ids: NDArray[np.int64]) -> NDArray[np.int64]:
         """Rows of some superpixels, and -1 for ids that there are none of."""
@@ -335,9 +347,9 @@ class StoredLinkages(Linkages):
         Parameters
         ----------
         linkage : str
-            "average", "del" or, with a merge function, "learned".
+            "average", "contrast", "del" or, with a merge function, "learned".
         progress : callable, optional
-            Called as ``progress(done, total)`` while "average" and "del" are computed.
+            Called as ``progress(done, total)`` while any but "learned" is computed.
 
         Returns
         -------
@@ -362,10 +374,10 @@ class StoredLinkages(Linkages):
 
     def _compute(self, linkage: str, progress: Callable[[int, int], object] | None) -> Hierarchy:
         tables, store = self._stored, self._stored.store
-        if linkage in ("average", "del"):
+        if linkage != "learned":
             trim(tables.n)
-            load, starts = tables.edge_parts(_PART_ROWS, with_boundary=linkage == "average")
-            merge = average_in_parts if linkage == "average" else spanning_forest_in_parts
+            load, starts = tables.edge_parts(_PART_ROWS, linkage)
+            merge = spanning_forest_in_parts if linkage == "del" else average_in_parts
             tree = merge(load, starts, tables.n, progress=progress)
         else:
             tree = self._merge(linkage)

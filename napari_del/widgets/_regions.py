@@ -25,6 +25,7 @@ SLIDER_STEPS = 4000
 _LINKAGE_TIPS = {
     "learned": "Regions join where a trained function of both says that people see one",
     "average": "Regions join by the mean dissimilarity along their whole common border",
+    "contrast": "As average, and colours count too: for kinds of images the model never met",
     "del": "Regions join where any two superpixels across their border are alike enough",
     "egb": "Regions join where a border is weak against the variation inside both regions",
 }

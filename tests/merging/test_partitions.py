@@ -256,4 +256,4 @@ def test_threads_do_not_change_a_cut(monkeypatch):
 
 
 def test_linkages_are_named_as_in_the_interfaces():
-    assert LINKAGES == ("learned", "average", "del", "egb")
+    assert LINKAGES == ("learned", "average", "contrast", "del", "egb")

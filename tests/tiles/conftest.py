@@ -70,7 +70,8 @@ def learned():
         {"learned": 0.5, "average": 0.5, "del": 0.5, "egb": 0.5},
         dict(without.parameters),
         colors=color_moments(*color_sums(normalise(image).features, nodes), nodes.sizes),
-        merge_function=function,
+        # As from a file: rounded to 32 bits.
+        merge_function=MergeFunction.from_tensors(function.tensors()),
     )
 
 
