@@ -104,20 +104,41 @@ def hfs(rgb: NDArray[np.uint8], settings: Sequence[Setting]) -> Iterator[Labels]
         yield segmenter.performSegmentCpu(bgr, False).astype(np.int32)
 
 
-_SCALES = (10, 25, 50, 100, 200, 400, 800, 1500, 3000, 6000)
-# From the defaults, 0.08 and 0.28, down to nearly all superpixels and up to a few regions.
-_THRESHOLDS = (
-    (0.02, 0.07),
-    (0.04, 0.14),
-    (0.04, 0.28),
-    (0.08, 0.14),
-    (0.08, 0.28),
-    (0.08, 0.5),
-    (0.15, 0.28),
-    (0.15, 0.5),
-    (0.3, 0.6),
-    (0.3, 1.0),
+_SCALES = (
+    10,
+    14,
+    18,
+    25,
+    32,
+    40,
+    50,
+    63,
+    80,
+    100,
+    125,
+    160,
+    200,
+    250,
+    320,
+    400,
+    500,
+    630,
+    800,
+    1000,
 )
+_SCALES += (1250, 1500, 1900, 2400, 3000, 3800, 4800, 6000)
+# From the defaults, 0.08 and 0.28, down to nearly all superpixels and up to a few regions.
+_THRESHOLDS = {
+    0.02: (0.04, 0.05, 0.07, 0.1),
+    0.03: (0.05, 0.075, 0.11, 0.15),
+    0.04: (0.07, 0.14, 0.28),
+    0.06: (0.11, 0.15, 0.21, 0.3),
+    0.08: (0.14, 0.2, 0.28, 0.5),
+    0.11: (0.2, 0.28, 0.4, 0.55),
+    0.15: (0.28, 0.37, 0.5),
+    0.2: (0.35, 0.5),
+    0.3: (0.6, 1.0),
+}
 
 CLASSICS: dict[str, Classic] = {
     "felzenszwalb": Classic(
@@ -130,14 +151,15 @@ CLASSICS: dict[str, Classic] = {
     ),
     "slic-cut": Classic(
         slic_cut,
-        tuple({"threshold": round(t, 2)} for t in np.geomspace(2, 80, 20).tolist()),
+        tuple({"threshold": round(t, 2)} for t in np.geomspace(2, 80, 58).tolist()),
     ),
     "hfs": Classic(
         hfs,
         tuple(
             {"I": first, "II": second, "min_size": min_size}
             for min_size in (20, 100)
-            for first, second in _THRESHOLDS
+            for first, seconds in _THRESHOLDS.items()
+            for second in seconds
         ),
     ),
 }

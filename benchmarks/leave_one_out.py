@@ -22,14 +22,14 @@ from benchmarks.classics import CLASSICS
 from benchmarks.sets import best, read_part, run_napari_del
 from napari_del.errors import ParameterError
 from napari_del.evaluation.datasets import SETS
-from napari_del.models import SCALES
 from napari_del.training.config import TrainingConfig, load_config
 from napari_del.training.run import run_training
 
 CLASSIC_FIGURES = Path(__file__).resolve().parents[1] / "docs/figures/classics.json"
-LINKAGES = ("learned", "average")
-# Small objects, which are looked at enlarged, want smaller superpixels too.
-STEPS = {2.0: 6}
+LINKAGES = ("learned", "average", "contrast")
+# Scales and superpixel steps: small objects, which are looked at enlarged, want smaller superpixels
+# too, and large ones with parts may want larger.
+SETTINGS = ((0.5, 8), (1.0, 8), (1.0, 16), (2.0, 6))
 
 
 def without(config: TrainingConfig, name: str) -> TrainingConfig:
@@ -54,12 +54,14 @@ def measure(config: TrainingConfig, name: str, args: argparse.Namespace) -> Row:
     images = read_part(args.data, name, "held-out", None)
     linkages = LINKAGES if config.merge_images else LINKAGES[1:]
     methods = {}
-    for scale in args.scale:
-        title, step = f"{name}, scale {scale:g}", STEPS.get(scale, 8)
+    for scale, step in SETTINGS:
+        if scale not in args.scale:
+            continue
+        title = f"{name}, scale {scale:g}, step {step}"
         found = run_napari_del(
             images, title, str(weights), linkages, step, scale, args.device, False
         )
-        suffix = "" if scale == 1 else f", scale {scale:g}, step {step}"
+        suffix = "" if (scale, step) == (1, 8) else f", scale {scale:g}, step {step}"
         methods |= {f"{key}{suffix}": found[key] for key in linkages}
     return {"images": len(images), "steps": config.training.steps, "methods": methods}
 
@@ -91,7 +93,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument(
         "--work", type=Path, default=Path("leave-one-out"), help="for weights and checkpoints"
     )
-    parser.add_argument("--scale", type=float, nargs="+", choices=SCALES, default=[1.0])
+    parser.add_argument("--scale", type=float, nargs="+", choices=(0.5, 1.0, 2.0), default=[1.0])
     parser.add_argument("--device", default="auto")
     parser.add_argument("--processes", type=int, default=1, help="of the trainings")
     parser.add_argument("--again", action="store_true", help="score what FILE holds already")

@@ -166,6 +166,18 @@ def test_methods_stand_side_by_side(
     assert f"{top['mean-color, average']:.3f}" in line and f"{top['slic-cut']:.3f}" in line
 
 
+def test_the_best_of_each_measure_is_kept() -> None:
+    rng = np.random.default_rng(0)
+    figures = {name: rng.random(30).tolist() for name in ("settings", "regions", *sets.MEASURES)}
+    kept = sets.thinned(figures)
+    for measure in sets.MEASURES:
+        assert max(kept[measure]) == max(figures[measure])
+        index = int(np.argmax(kept[measure]))
+        assert kept["settings"][index] == figures["settings"][int(np.argmax(figures[measure]))]
+    assert set(figures["settings"][:: sets.KEPT]) <= set(kept["settings"])
+    assert len(kept["settings"]) <= 8 + len(sets.MEASURES)
+
+
 def test_what_is_there_is_not_computed_again(folder: Path, tmp_path: Path) -> None:
     path = tmp_path / "sets.json"
     cut = ("--methods", "slic-cut", "napari-del", "--model", "mean-color")
@@ -196,7 +208,7 @@ def test_a_coarse_sweep_is_made_complete(
     cut = ("--methods", "slic-cut")
     coarse = run(folder, path, *cut, "--every", "4")["slic-cut"]
     assert coarse["settings"] == list(CLASSICS["slic-cut"].settings[::4])
-    assert "slic-cut: only 5 of 20 settings" in capsys.readouterr().out
+    assert "slic-cut: only 15 of 58 settings" in capsys.readouterr().out
     fine = run(folder, path, *cut)["slic-cut"]
     assert "only" not in capsys.readouterr().out
     whole = run(folder, tmp_path / "whole.json", *cut)["slic-cut"]
