@@ -25,8 +25,9 @@ __all__ = [
 ]
 
 MEAN_COLOR = "mean-color"
-# Used where a weights file names no thresholds of its own.
-THRESHOLDS = {"learned": 0.5, "average": 0.5, "contrast": 0.4, "del": 0.5, "egb": 0.5}
+# Used where a weights file names none of its own. That for "contrast" is what suits del-lite, by
+# the images that its others were found on.
+THRESHOLDS = {"learned": 0.5, "average": 0.5, "contrast": 0.3687, "del": 0.5, "egb": 0.5}
 
 
 SCALES = (0.25, 0.5, 1.0, 2.0)
