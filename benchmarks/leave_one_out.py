@@ -27,9 +27,9 @@ from napari_del.training.run import run_training
 
 CLASSIC_FIGURES = Path(__file__).resolve().parents[1] / "docs/figures/classics.json"
 LINKAGES = ("learned", "average", "contrast")
-# Scales and superpixel steps: small objects, which are looked at enlarged, want smaller superpixels
-# too, and large ones with parts may want larger.
-SETTINGS = ((0.5, 8), (1.0, 8), (1.0, 16), (2.0, 6))
+# Scales and superpixel steps: the default step at each scale; small objects, which are looked at
+# enlarged, may want smaller superpixels too, and large ones with parts larger.
+SETTINGS = ((0.5, 8), (1.0, 8), (1.0, 16), (2.0, 8), (2.0, 6))
 
 
 def without(config: TrainingConfig, name: str) -> TrainingConfig:

@@ -79,7 +79,7 @@ def test_each_set_is_scored_by_a_network_that_was_trained_without_it(
     assert (row["images"], row["steps"]) == (2, 1)
     assert list(row["methods"]) == [
         f"{linkage}{setting}"
-        for setting in ("", ", scale 1, step 16", ", scale 2, step 6")
+        for setting in ("", ", scale 1, step 16", ", scale 2, step 8", ", scale 2, step 6")
         for linkage in ("average", "contrast")
     ]
     assert 0.5 < max(row["methods"]["average"]["best_iou"]) <= 1
