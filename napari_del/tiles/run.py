@@ -125,8 +125,9 @@ def segment_large(
     Segmentation
         Backed by the store: `Segmentation.superpixels` and `Segmentation.labels` are dask
         arrays whose chunks are computed when they are asked for. The hierarchy of the linkage
-        "average" is kept in the store. That of "learned", the default of models with a merge
-        function, is computed when first asked for, in memory: about 1 kB a superpixel.
+        "average" is kept in the store. Others are computed when first asked for: "contrast" and
+        "del" part by part as it is, and "learned", the default of models with a merge function,
+        in memory, about 1 kB a superpixel.
 
     Raises
     ------

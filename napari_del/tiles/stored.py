@@ -8,23 +8,21 @@ import math
 import threading
 from collections.abc import Callable
 from functools import cached_property, lru_cache
-from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from napari_del._memory import trim
-from napari_del._threads import n_threads
-from napari_del.contrast import ColorMoments, color_contrast
+from napari_del.contrast import ColorMoments
 from napari_del.errors import ReadError
 from napari_del.graph import AdjacencyGraph
-from napari_del.linkages import Cut, Linkages, combined_weights
+from napari_del.linkages import Cut, Linkages
 from napari_del.merging import Hierarchy
-from napari_del.merging.parts import EdgePart, average_in_parts, spanning_forest_in_parts
+from napari_del.merging.parts import average_in_parts, spanning_forest_in_parts
 from napari_del.segmentation import Segmentation
-from napari_del.superpixels.grid import Grid
 from napari_del.tables import check_out
+from napari_del.tiles.edge_parts import edge_parts
 from napari_del.tiles.lazy import lazy_embeddings, lazy_labels, lazy_superpixels, write_into
 from napari_del.tiles.merge_function import read_merge_function
 from napari_del.tiles.plan import Plan
@@ -34,10 +32,6 @@ if TYPE_CHECKING:
     import dask.array as da
 
 __all__ = ["StoredLinkages", "StoredTables", "read_stored"]
-
-# Rows that are read at a time for merging, those of a band, and the side, in cells, of squares that
-# are merged at a time: they stay in the cache, and what is left of them is along their borders.
-_PART_ROWS, _SIDE = 2**19, 150
 
 
 def read_stored(store: TileStore) -> Segmentation:
@@ -212,86 +206,6 @@ class StoredTables:
         """Dissimilarity of each edge in fixed point."""
         return self._column("edges", "dissimilarity", self._edge_starts)
 
-    def edge_parts(self, rows: int, linkage: str) -> tuple[Callable[[int], EdgePart], list[int]]:
-        """The graph in parts of about as many rows, for merging.
-
-        Parameters
-        ----------
-        rows : int
-            Most rows of a part.
-        linkage : str
-            "average", "contrast" or "del", which says what the weights are made of.
-
-        Returns
-        -------
-        load : callable
-            ``load(k)`` reads part `k`; parts are asked for in their order.
-        starts : list of int
-            First row of each part, and n at the end.
-        """
-        starts, bands = [], []
-        for band, (first, stop) in zip(self.bands, pairwise(self.starts), strict=True):
-            # Parts of a band, not of several: each band is read once, and as a whole.
-            cuts = np.linspace(first, stop, -(-(stop - first) // rows), endpoint=False)
-            starts += cuts.astype(np.int64).tolist()
-            bands += [band] * cuts.size
-        starts.append(self.n)
-        held: tuple[str, EdgePart, NDArray[np.signedinteger]] | None = None
-
-        def load(k: int) -> EdgePart:
-            nonlocal held
-            if held is None or held[0] != bands[k]:
-                held = None  # not both in memory
-                found = self._band_edges(bands[k], linkage)
-                held = bands[k], found, self.store.read_table("nodes", bands[k], ["ids"])["ids"]
-            _, band, ids = held
-            if bands[k + 1 : k + 2] != [bands[k]]:
-                held = None  # no other part is of this band
-            part = slice(*np.searchsorted(band.edges[:, 0], starts[k : k + 2]))
-            first = starts[bands.index(bands[k])]
-            groups = self._squares(ids[starts[k] - first : starts[k + 1] - first])
-            return EdgePart(band.edges[part], band.weights[part], band.lengths[part], groups)
-
-        return load, starts
-
-    def _squares(self, ids: NDArray[np.signedinteger]) -> NDArray[np.int64] | None:
-        """Number of the square of cells that each of some superpixels, with ids in a row, is in."""
-        grid = Grid(self.shape, self.step)
-        if not ids.size or ids[-1] > grid.n_cells:
-            return None
-        # Squares are smaller in small images, so that there are some for each thread.
-        side = min(_SIDE, max(1, math.isqrt(self.n // (4 * n_threads()))))
-        rows, columns = np.divmod(ids.astype(np.int64) - 1, grid.columns)
-        rows -= rows[0]
-        down, across = (max(1, round(n / side)) for n in (int(rows[-1]) + 1, grid.columns))
-        squares: NDArray[np.int64] = rows * down // (int(rows[-1]) + 1) * across
-        squares += columns * across // grid.columns
-        # Behind a mask there may be more squares than superpixels.
-        return squares if down * across <= ids.size else np.unique(squares, return_inverse=True)[1]
-
-    def _band_edges(self, band: str, linkage: str) -> EdgePart:
-        """Edges of a band, and their weights."""
-        names = ["edges", "lengths", "dissimilarity"]
-        with_boundary = linkage != "del" and self.has_boundary
-        table = self.store.read_table("edges", band, [*names, *["boundary_sums"] * with_boundary])
-        graph = AdjacencyGraph(table["edges"], table["lengths"], table.get("boundary_sums"))
-        weights = combined_weights(table["dissimilarity"], graph.boundary())
-        if linkage == "contrast":
-            colors = self._colors_of(graph.edges)
-            weights = combined_weights(weights, color_contrast(colors[:, 0], colors[:, 1]))
-        return EdgePart(graph.edges, weights, graph.lengths)
-
-    def _colors_of(self, pairs: NDArray[np.int32]) -> NDArray[np.float32]:
-        """Mean colours of pairs of superpixels, (m, 2, F), of which only their bands are read."""
-        record = self.store.marker("nodes", self.bands[-1]).arrays["colors"]
-        colors = np.empty((*pairs.shape, record.shape[1]), record.dtype)
-        band_of = np.searchsorted(self.starts, pairs, side="right") - 1
-        for k in np.unique(band_of).tolist():
-            table = self.store.read_table("nodes", self.bands[k], ["colors"])
-            inside = band_of == k
-            colors[inside] = table["colors"][pairs[inside] - self.starts[k]]
-        return colors
-
     def rows_of(self, ids: NDArray[np.int64]) -> NDArray[np.int64]:
         """Rows of some superpixels, and -1 for ids that there are none of."""
         if self.n and self.ids[-1] == self.n:  # no gaps
@@ -376,7 +290,7 @@ class StoredLinkages(Linkages):
         tables, store = self._stored, self._stored.store
         if linkage != "learned":
             trim(tables.n)
-            load, starts = tables.edge_parts(_PART_ROWS, linkage)
+            load, starts = edge_parts(tables, linkage)
             merge = spanning_forest_in_parts if linkage == "del" else average_in_parts
             tree = merge(load, starts, tables.n, progress=progress)
         else:

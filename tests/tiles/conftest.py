@@ -89,7 +89,7 @@ def in_memory(name, request):
 def _small_bands(patch):
     """Bands of a few rows of cells and parts of a few bands, for images of a hundred pixels."""
     patch.setattr("napari_del.tiles.plan._BAND_CELLS", 60)
-    patch.setattr("napari_del.tiles.stored._PART_ROWS", 60)
+    patch.setattr("napari_del.tiles.edge_parts._PART_ROWS", 60)
 
 
 @pytest.fixture

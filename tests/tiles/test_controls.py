@@ -89,7 +89,7 @@ def parts_of(monkeypatch):
     """Have hierarchies merged in parts of at most so many rows."""
 
     def choose(rows):
-        monkeypatch.setattr("napari_del.tiles.stored._PART_ROWS", rows)
+        monkeypatch.setattr("napari_del.tiles.edge_parts._PART_ROWS", rows)
 
     return choose
 

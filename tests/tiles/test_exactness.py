@@ -49,7 +49,7 @@ def small_windows(monkeypatch):
 def several_bands(monkeypatch):
     """Tables in bands of a few rows of cells, merged in parts of about as many."""
     monkeypatch.setattr("napari_del.tiles.plan._BAND_CELLS", 800)
-    monkeypatch.setattr("napari_del.tiles.stored._PART_ROWS", 800)
+    monkeypatch.setattr("napari_del.tiles.edge_parts._PART_ROWS", 800)
 
 
 @lru_cache(maxsize=8)
