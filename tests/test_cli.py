@@ -408,13 +408,18 @@ def test_ctrl_c_of_a_process(folder: Path) -> None:
     rng = np.random.default_rng(0)
     tifffile.imwrite("large.tif", rng.integers(0, 255, (4000, 4000, 3), np.uint8))
     before = names(folder)
-    process = subprocess.Popen(
-        command("segment", "large.tif", "labels.tif", *FAST),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env=environment(),
-    )
+    # Where the tests run in the background they ignore the signal, and so would the process.
+    handler = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        process = subprocess.Popen(
+            command("segment", "large.tif", "labels.tif", *FAST),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env=environment(),
+        )
+    finally:
+        signal.signal(signal.SIGINT, handler)
     assert process.stdout is not None
     assert process.stdout.readline().startswith("load")
     process.send_signal(signal.SIGINT)
