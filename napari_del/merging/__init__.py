@@ -12,7 +12,7 @@ linkage        two adjacent regions join when                           result
                people would not separate them, up to the threshold
 ``average``    the mean dissimilarity along their common border is the  `Hierarchy`
                smallest of all, up to the threshold
-``contrast``   the same, where colours count as much as the network, for `Hierarchy`
+``contrast``   the same, where colours count as much as a network, for  `Hierarchy`
                kinds of images that it never met
 ``del``        any edge between them is within the threshold [1]_       `Hierarchy`
 ``egb``        an edge is small against the variation inside both [2]_  one partition
