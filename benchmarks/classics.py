@@ -104,29 +104,12 @@ def hfs(rgb: NDArray[np.uint8], settings: Sequence[Setting]) -> Iterator[Labels]
         yield segmenter.performSegmentCpu(bgr, False).astype(np.int32)
 
 
+# fmt: off
 _SCALES = (
-    10,
-    14,
-    18,
-    25,
-    32,
-    40,
-    50,
-    63,
-    80,
-    100,
-    125,
-    160,
-    200,
-    250,
-    320,
-    400,
-    500,
-    630,
-    800,
-    1000,
+    10, 14, 18, 25, 32, 40, 50, 63, 80, 100, 125, 160, 200, 250, 320, 400, 500, 630, 800, 1000,
+    1250, 1500, 1900, 2400, 3000, 3800, 4800, 6000,
 )
-_SCALES += (1250, 1500, 1900, 2400, 3000, 3800, 4800, 6000)
+# fmt: on
 # From the defaults, 0.08 and 0.28, down to nearly all superpixels and up to a few regions.
 _THRESHOLDS = {
     0.02: (0.04, 0.05, 0.07, 0.1),

@@ -54,9 +54,7 @@ def measure(config: TrainingConfig, name: str, args: argparse.Namespace) -> Row:
     images = read_part(args.data, name, "held-out", None)
     linkages = LINKAGES if config.merge_images else LINKAGES[1:]
     methods = {}
-    for scale, step in SETTINGS:
-        if scale not in args.scale:
-            continue
+    for scale, step in (pair for pair in SETTINGS if pair[0] in args.scale):
         title = f"{name}, scale {scale:g}, step {step}"
         found = run_napari_del(
             images, title, str(weights), linkages, step, scale, args.device, False
@@ -93,7 +91,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument(
         "--work", type=Path, default=Path("leave-one-out"), help="for weights and checkpoints"
     )
-    parser.add_argument("--scale", type=float, nargs="+", choices=(0.5, 1.0, 2.0), default=[1.0])
+    scales = tuple(dict.fromkeys(scale for scale, _ in SETTINGS))
+    parser.add_argument("--scale", type=float, nargs="+", choices=scales, default=[1.0])
     parser.add_argument("--device", default="auto")
     parser.add_argument("--processes", type=int, default=1, help="of the trainings")
     parser.add_argument("--again", action="store_true", help="score what FILE holds already")
