@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import tomllib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Container, Mapping
 from dataclasses import asdict, dataclass, field, fields
 from difflib import get_close_matches
 from os import PathLike
@@ -15,6 +15,7 @@ from napari_del.errors import ParameterError, ReadError
 from napari_del.models.lite import ENCODERS
 from napari_del.training.merge_function import MERGE_LAYERS
 from napari_del.training.settings import TrainingSettings
+from napari_del.training.synthetic import COMPOSITES
 
 __all__ = ["DataConfig", "NetworkConfig", "TrainingConfig", "ValidationConfig", "load_config"]
 
@@ -145,6 +146,8 @@ class TrainingConfig:
         Nothing is looked at without it.
     synthetic : float
         Share of composites, relative to the weights of the data, see `composite`.
+    composites : str
+        Their kind, one of `COMPOSITES`.
     size : tuple of int
         Height and width of training samples; less where an image is smaller.
     output : Path, optional
@@ -163,6 +166,7 @@ class TrainingConfig:
     network: NetworkConfig = field(default_factory=NetworkConfig)
     validation: ValidationConfig | None = None
     synthetic: float = 0.0
+    composites: str = "mixed"
     size: tuple[int, int] = (320, 320)
     output: Path | None = None
     merge_images: int = 300
@@ -191,6 +195,7 @@ class TrainingConfig:
             },
             "data": data,
             "synthetic": self.synthetic,
+            "composites": self.composites,
             "size": list(self.size),
         }
 
@@ -202,8 +207,9 @@ def load_config(path: str | PathLike[str]) -> TrainingConfig:
     ----------
     path : path
         TOML file with the keys of `TrainingConfig`: the tables ``[training]``, ``[network]``,
-        ``[validation]`` and one or more ``[[data]]``, and above them ``synthetic``, ``size``,
-        ``merge_images``, ``merge_sets``, ``merge_layers`` and ``output``.
+        ``[validation]`` and one or more ``[[data]]``, and above them ``synthetic``,
+        ``composites``, ``size``, ``merge_images``, ``merge_sets``, ``merge_layers`` and
+        ``output``.
 
     Returns
     -------
@@ -331,10 +337,13 @@ def _text(value: object) -> str:
     return value
 
 
-def _encoder(value: object) -> str:
-    if value not in ENCODERS:
-        raise ValueError
-    return str(value)
+def _one_of(known: Container[object]) -> Callable[[object], str]:
+    def read(value: object) -> str:
+        if value not in known:
+            raise ValueError
+        return str(value)
+
+    return read
 
 
 def _truth(value: object) -> bool:
@@ -388,7 +397,7 @@ _KEYS: dict[str, tuple[Callable[[Any], Any], str]] = {
     "limit": (_whole(1), "a whole number of at least 1"),
     "model": (_text, "the name of a network"),
     "initial": (_text, "'imagenet', the name of a model or a .safetensors file"),
-    "encoder": (_encoder, f"one of {', '.join(ENCODERS)}"),
+    "encoder": (_one_of(ENCODERS), f"one of {', '.join(ENCODERS)}"),
     "average_with": (_text, "the name of a model or a .safetensors file"),
     "average_after": (_text, "the name of a model or a .safetensors file"),
     "average_share": (_number(0, 1), "a number from 0 to 1"),
@@ -396,6 +405,7 @@ _KEYS: dict[str, tuple[Callable[[Any], Any], str]] = {
     "every": (_whole(1), "a whole number of at least 1"),
     "images": (_whole(1), "a whole number of at least 1"),
     "synthetic": (_number(0, math.inf), "a number of at least 0"),
+    "composites": (_one_of(COMPOSITES), f"one of {', '.join(COMPOSITES)}"),
     "size": (_size, "height and width in pixels, [320, 320], of at least 32"),
     "merge_images": (_whole(0), "a whole number of at least 0"),
     "merge_sets": (_names, "a list of names of sets"),

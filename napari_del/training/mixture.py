@@ -87,6 +87,8 @@ class Mixture:
         What to draw from.
     synthetic : float
         Share of composites, relative to the weights of the sets, see `composite`.
+    composites : str
+        Their kind, one of `COMPOSITES`.
     size : tuple of int
         Height and width of samples; less where an image is smaller.
     seed : int
@@ -103,6 +105,7 @@ class Mixture:
         sets: Sequence[TrainingSet],
         *,
         synthetic: float = 0.0,
+        composites: str = "mixed",
         size: tuple[int, int] = (320, 320),
         seed: int = 0,
     ) -> None:
@@ -115,6 +118,7 @@ class Mixture:
                 f"weights of sets are {weights.tolist()}; expected numbers of at least 0, not all 0"
             )
         self.sets = tuple(sets)
+        self.composites = composites
         self.size = size
         self.seed = seed
         self._share = weights / weights.sum()
@@ -175,7 +179,7 @@ class Mixture:
                 chosen.append(item._replace(image=image, segmentations=labels, objects=None))
         for _ in range(count - len(chosen) if self._patches and not names else 0):
             rng = np.random.default_rng([self.seed, 3, len(chosen)])
-            image, labels = composite(self.size, self._patches, rng)
+            image, labels = composite(self.size, self._patches, rng, self.composites)
             chosen.append(AnnotatedImage("composite", recolour(image, rng), labels))
         return chosen
 
@@ -197,7 +201,7 @@ class Mixture:
         rng = np.random.default_rng([self.seed, 1, position])
         chosen = int(rng.choice(self._share.size, p=self._share))
         if chosen == len(self.sets):
-            image, labels = composite(self.size, self._patches, rng)
+            image, labels = composite(self.size, self._patches, rng, self.composites)
             return "composite", recolour(image, rng), labels
         data = self.sets[chosen]
         share = self._of_image[chosen]

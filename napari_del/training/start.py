@@ -232,7 +232,13 @@ def load_mixture(config: TrainingConfig, log: Callable[[str], None]) -> Mixture:
                 item.pasting,
             )
         )
-    return Mixture(sets, synthetic=config.synthetic, size=config.size, seed=config.training.seed)
+    return Mixture(
+        sets,
+        synthetic=config.synthetic,
+        composites=config.composites,
+        size=config.size,
+        seed=config.training.seed,
+    )
 
 
 def _has_two_regions(image: AnnotatedImage) -> bool:

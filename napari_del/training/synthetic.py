@@ -17,10 +17,13 @@ from scipy.spatial import KDTree
 
 from napari_del.evaluation.datasets import AnnotatedImage
 
-__all__ = ["composite", "region_map", "texture_patches"]
+__all__ = ["COMPOSITES", "composite", "region_map", "texture_patches"]
 
+COMPOSITES = ("mixed", "textures")
+"""Kinds of composites: "textures" are patchworks of textures that are all as strong; "mixed" are
+objects over a ground, and patchworks whose textures may be of different strength."""
 _LEAST_PATCH = 20
-# Share of the composites that are objects over a ground.
+# Share of the mixed composites that are objects over a ground.
 _STREWN = 0.6
 
 
@@ -218,7 +221,10 @@ def _numbered(labels: NDArray[np.int32]) -> NDArray[np.int32]:
 
 
 def composite(
-    size: tuple[int, int], patches: Sequence[NDArray[np.uint8]], rng: np.random.Generator
+    size: tuple[int, int],
+    patches: Sequence[NDArray[np.uint8]],
+    rng: np.random.Generator,
+    kind: str = "mixed",
 ) -> tuple[NDArray[np.uint8], NDArray[np.int32]]:
     """Make an image of textures or of objects, and its regions.
 
@@ -230,6 +236,8 @@ def composite(
         Textures, see `texture_patches`.
     rng : numpy.random.Generator
         Source of chance.
+    kind : str
+        One of `COMPOSITES`.
 
     Returns
     -------
@@ -237,25 +245,37 @@ def composite(
     segmentations : ndarray of int32, shape (1, Y, X)
         Regions from 0.
     """
-    draw = _strewn if rng.random() < _STREWN else _patchwork
-    value, labels = draw(size, patches, rng)
+    if kind == "textures":
+        value, labels = _patchwork(size, patches, rng, alike=True)
+    elif rng.random() < _STREWN:
+        value, labels = _strewn(size, patches, rng)
+    else:
+        value, labels = _patchwork(size, patches, rng)
     image = np.clip(np.rint(value), 0, 255).astype(np.uint8)
     return image, labels[np.newaxis]
 
 
 def _patchwork(
-    size: tuple[int, int], patches: Sequence[NDArray[np.uint8]], rng: np.random.Generator
+    size: tuple[int, int],
+    patches: Sequence[NDArray[np.uint8]],
+    rng: np.random.Generator,
+    alike: bool = False,
 ) -> tuple[NDArray[np.floating], NDArray[np.int32]]:
-    """Regions that are filled with textures."""
+    """Regions that are filled with textures, `alike` in strength or not."""
     labels = region_map(size, rng)
     n = int(labels.max()) + 1
     kinds = int(rng.integers(2, 9))
     textures = np.stack([_spread_out(patches, size, rng) for _ in range(kinds)])
     # A texture keeps its structure and takes a tone of its own in each region. With little
     # texture regions differ by tone alone, as nuclei do; with little tone by texture alone.
-    structure = np.exp(rng.uniform(np.log(0.05), np.log(1.2), kinds))
-    if rng.random() < 0.6:  # else some are even and some are not, as water is beside a wood
-        structure[:] = structure[0]
+    least, most = np.log(0.05), np.log(1.2)
+    if alike:
+        # In float32, as when the weights that ship were trained.
+        structure = np.full(kinds, np.exp(rng.uniform(least, most)), np.float32)
+    else:
+        structure = np.exp(rng.uniform(least, most, kinds))
+        if rng.random() < 0.6:  # else some are even and some are not, as water is beside a wood
+            structure[:] = structure[0]
     own_tone = rng.random() < 0.7
     kind = rng.integers(0, kinds, n)
     base = textures.mean(axis=(1, 2))[kind]

@@ -33,6 +33,7 @@ def test_what_is_not_given_keeps_its_default(config, tmp_path):
     assert (found.network.model, found.network.initial) == ("del-lite", "imagenet")
     assert found.validation is None and found.output is None
     assert found.synthetic == 0 and found.size == (320, 320)
+    assert found.composites == "mixed"
 
 
 def test_all_that_can_be_given(config, tmp_path):
@@ -41,6 +42,7 @@ def test_all_that_can_be_given(config, tmp_path):
 output = "out/mine.safetensors"
 size = [128, 96]
 synthetic = 0.2
+composites = "textures"
 [training]
 steps = 10
 learning_rate = 1
@@ -79,6 +81,7 @@ limit = 3
     assert Path(found.network.initial) == tmp_path / "../base.safetensors"
     assert found.output == tmp_path / "out/mine.safetensors"
     assert found.size == (128, 96) and found.synthetic == 0.2
+    assert found.composites == "textures" and found.recipe()["composites"] == "textures"
     assert found.validation.path == tmp_path / "aerial" and found.validation.every == 5
 
 
@@ -124,6 +127,7 @@ DATA = '[[data]]\npath = "cells"\n'
         ('output = "a.pt"\n' + DATA, r"output is 'a.pt'; expected the path of a .safetensors"),
         ('[network]\nencoder = "lite3"\n' + DATA, r"encoder is 'lite3'; expected .* lite1, lite2"),
         ("synthetic = -0.1\n" + DATA, r"synthetic is -0.1; expected a number of at least 0"),
+        ('composites = "texture"\n' + DATA, r"composites is 'texture'; expected .* textures"),
         ("[training]\nsteps = 0\n" + DATA, r"\[training\]: steps is 0; expected a whole number"),
         ("[training]\nsteps = 2.5\n" + DATA, r"steps is 2.5; expected a whole number"),
         ("[training]\nlearning_rate = 0\n" + DATA, r"learning_rate is 0; expected a number above"),

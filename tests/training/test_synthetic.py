@@ -7,7 +7,15 @@ import pytest
 from scipy import ndimage
 
 from napari_del.evaluation.datasets import UNLABELLED, AnnotatedImage
-from napari_del.training.synthetic import _strewn, composite, region_map, texture_patches
+from napari_del.training.mixture import Mixture, TrainingSet
+from napari_del.training.synthetic import (
+    COMPOSITES,
+    _patchwork,
+    _strewn,
+    composite,
+    region_map,
+    texture_patches,
+)
 
 
 @pytest.fixture(scope="module")
@@ -29,11 +37,12 @@ def test_regions_are_numbered_from_0_without_gaps(size):
     assert max(counts) > 5 and len(set(counts)) > 4
 
 
-def test_composites_are_repeatable_and_differ_from_seed_to_seed(patches):
+@pytest.mark.parametrize("kind", COMPOSITES)
+def test_composites_are_repeatable_and_differ_from_seed_to_seed(patches, kind):
     found = set()
     for seed in range(10):
-        image, labels = composite((48, 64), patches, np.random.default_rng(seed))
-        again = composite((48, 64), patches, np.random.default_rng(seed))
+        image, labels = composite((48, 64), patches, np.random.default_rng(seed), kind)
+        again = composite((48, 64), patches, np.random.default_rng(seed), kind)
         np.testing.assert_array_equal(image, again[0])
         np.testing.assert_array_equal(labels, again[1])
         assert image.shape == (48, 64, 3) and image.dtype == np.uint8
@@ -53,6 +62,42 @@ def test_regions_can_be_seen_in_the_image(patches):
             between.append(step[border].mean())
             within.append(step[~border].mean())
     assert np.mean(between) > 1.2 * np.mean(within)
+
+
+def test_textures_are_of_one_strength_or_not(patches):
+    def ratio(alike, seed):
+        """How many times as strong the strongest texture of a patchwork is as the faintest."""
+        value, labels = _patchwork((96, 96), patches, np.random.default_rng(seed), alike)
+        sizes = np.bincount(labels.ravel())
+        # The difference of neighbours leaves shading and tones out.
+        change = np.abs(np.diff(value[..., 1], axis=1))
+        inside = labels[:, 1:] == labels[:, :-1]
+        strength = [
+            np.median(change[inside & (labels[:, 1:] == number)])
+            for number in np.flatnonzero(sizes > 400)
+        ]
+        return max(strength) / min(strength) if len(strength) > 1 else 1.0
+
+    alike = [ratio(True, seed) for seed in range(20)]
+    mixed = [ratio(False, seed) for seed in range(20)]
+    assert max(alike) < 3  # regions take 0.7 to 1.3 times the strength of their texture
+    assert sum(value > 4 for value in mixed) >= 3
+
+
+def test_a_mixture_draws_the_kind_of_composites_that_it_is_told(patches):
+    rng = np.random.default_rng(3)
+    image = rng.integers(0, 256, (64, 64, 3), np.uint8)
+    labels = np.zeros((1, 64, 64), np.int32)
+    labels[:, 32:] = 1
+    drawn = {}
+    for kind in COMPOSITES:
+        sets = [TrainingSet("a", [AnnotatedImage("a", image, labels)], weight=0.0)]
+        mixture = Mixture(sets, synthetic=1.0, composites=kind, size=(48, 40))
+        drawn[kind] = [mixture.draw(index)[1] for index in range(8)]
+        again = Mixture(sets, synthetic=1.0, composites=kind, size=(48, 40))
+        for index, before in enumerate(drawn[kind]):
+            np.testing.assert_array_equal(again.draw(index)[1], before)
+    assert not any(map(np.array_equal, drawn["mixed"], drawn["textures"]))
 
 
 def test_objects_lie_on_one_ground(patches):
