@@ -2,7 +2,7 @@
 
     python -m benchmarks.sets [--methods NAME ...] [--sets NAME ...] [--part held-out|training]
                               [--model M ...] [--linkage L ...] [--scale X ...] [--step S]
-                              [--limit N] [--again] --json FILE
+                              [--by-diameter] [--limit N] [--again] --json FILE
 
 What the figures mean is in docs/figures/README.md. Figures are kept in FILE: what it holds already
 is not computed again, so classical methods run once and later runs add models.
@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from benchmarks._output import DEFAULT_DATA, print_table, write_json
 from benchmarks._set_scores import (
@@ -31,7 +32,7 @@ from benchmarks._set_scores import (
     overlaps_of,
 )
 from benchmarks.classics import CLASSICS, Setting
-from napari_del import merging, segment
+from napari_del import merging, segment, settings_for
 from napari_del.evaluation.datasets import (
     SETS,
     AnnotatedImage,
@@ -42,6 +43,7 @@ from napari_del.evaluation.datasets import (
 from napari_del.evaluation.evaluate import thresholds_for
 from napari_del.models import find_model
 from napari_del.normalise import normalise
+from napari_del.segmentation import Segmentation
 
 METHODS = (*CLASSICS, "napari-del")
 ORACLES = {
@@ -67,6 +69,15 @@ def read_part(data: Path, name: str, part: str, limit: int | None) -> list[Annot
     inside = held_out(names, name) == (part == "held-out")
     names = [image for image, keep in zip(names, inside.tolist(), strict=True) if keep]
     return list(load_set(data / name, names=names, limit=limit))
+
+
+def object_diameters(image: AnnotatedImage) -> NDArray[np.float64]:
+    """Diameters of discs as large as each labelled object, in pixels."""
+    if image.objects is None:
+        return np.zeros(0)
+    sizes = np.bincount(image.objects.ravel())[1:]
+    diameters: NDArray[np.float64] = 2 * np.sqrt(sizes[sizes > 0] / np.pi)
+    return diameters
 
 
 def progress(images: Sequence[AnnotatedImage], title: str) -> Iterator[AnnotatedImage]:
@@ -118,14 +129,23 @@ def run_napari_del(
             scores.add([(*_oracle(counted[-1], ORACLES[name]), counted[-1].n)])
     result = {name: {"settings": [{}], **scores.to_json()} for name, scores in bounds.items()}
     for linkage in linkages:
-        thresholds = thresholds_for(segmentations, linkage, THRESHOLDS).tolist()
-        scores = SetScores(len(thresholds))
-        for segmentation, count in zip(segmentations, counted, strict=True):
-            merged = [segmentation.regions(t, linkage) for t in thresholds]
-            scores.add((*overlaps_of(count.tables(rows)), np.unique(rows).size) for rows in merged)
-        settings = [{"threshold": round(t, 5)} for t in thresholds]
-        result[linkage] = thinned({"settings": settings, **scores.to_json()})
+        result[linkage] = thinned(scores_of(segmentations, counted, linkage))
     return result
+
+
+def scores_of(
+    segmentations: Sequence[Segmentation],
+    counted: Sequence[Counts],
+    linkage: str,
+    n_thresholds: int = THRESHOLDS,
+) -> Figures:
+    """Figures of segmentations at all thresholds."""
+    thresholds = thresholds_for(segmentations, linkage, n_thresholds).tolist()
+    scores = SetScores(len(thresholds))
+    for segmentation, count in zip(segmentations, counted, strict=True):
+        merged = [segmentation.regions(t, linkage) for t in thresholds]
+        scores.add((*overlaps_of(count.tables(rows)), np.unique(rows).size) for rows in merged)
+    return {"settings": [{"threshold": round(t, 5)} for t in thresholds], **scores.to_json()}
 
 
 def thinned(figures: Figures) -> Figures:
@@ -232,23 +252,24 @@ def lacking_of(
     images: Sequence[AnnotatedImage],
     known: Mapping[str, Figures],
     scale: float,
+    step: int,
     args: argparse.Namespace,
 ) -> dict[str, Figures]:
     """Figures of a model and of the bounds, apart from those that are known."""
-    of_step = {"step": args.step}
+    of_step = {"step": step}
     of_model = {**of_step, "scale": scale, "weights_sha256": find_model(model).sha256}
 
     def lacks(title: str, about: Mapping[str, Any]) -> bool:
         figures = known.get(title)
         return figures is None or any(figures.get(key) != about[key] for key in about)
 
-    titles = {linkage: column(model, linkage, scale, args.step) for linkage in args.linkage}
+    titles = {linkage: column(model, linkage, scale, step) for linkage in args.linkage}
     wanted = [linkage for linkage, title in titles.items() if lacks(title, of_model)]
     oracle = args.oracle and any(lacks(title, of_step) for title in ORACLES)
     if not wanted and not oracle:
         return {}
     title = f"{name}, {Path(model).stem}"
-    found = run_napari_del(images, title, model, wanted, args.step, scale, args.device, oracle)
+    found = run_napari_del(images, title, model, wanted, step, scale, args.device, oracle)
     return {
         titles.get(key, key): {
             **(of_step if key in ORACLES else of_model),
@@ -256,6 +277,36 @@ def lacking_of(
         }
         for key, figures in found.items()
     }
+
+
+def _look(diameter: float) -> tuple[float, int]:
+    """Scale and step that suit a diameter."""
+    suited = settings_for(diameter)
+    return suited["scale"], suited["step"]
+
+
+def diameter_rows(
+    results: Mapping[str, Figures],
+    diameters: Mapping[str, float],
+    measures: Sequence[str],
+    args: argparse.Namespace,
+) -> list[dict[str, str]]:
+    """One row for each set and measure: del-lite at what suits the diameter, and the best rival."""
+    rows = []
+    for name, measure in product(diameters, measures):
+        methods = results[name]["methods"]
+        scale, step = _look(diameters[name])
+        row = {"set": name, "diameter": f"{diameters[name]:.1f}"}
+        row |= {"scale": f"{scale:g}", "step": str(step), "measure": measure}
+        for model, linkage in product(args.model, args.linkage):
+            found = methods[column(model, linkage, scale, step)]
+            row[f"{Path(model).stem}, {linkage}"] = f"{best(found, measure)[0]:.3f}"
+        rivals = {key: best(methods[key], measure)[0] for key in CLASSICS if key in methods}
+        if rivals:
+            first = max(rivals, key=lambda key: rivals[key])
+            row["best classical"] = f"{rivals[first]:.3f} {first}"
+        rows.append(row)
+    return rows
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -268,6 +319,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--oracle", action="store_true", help="bounds of merging the superpixels")
     parser.add_argument("--scale", type=float, nargs="+", default=[1.0])
     parser.add_argument("--step", type=int, default=8)
+    parser.add_argument(
+        "--by-diameter",
+        action="store_true",
+        help="scale and step that suit the median diameter of the objects in the training images",
+    )
     parser.add_argument("--device", default="auto")
     parser.add_argument(
         "--limit", type=int, help="images of each set, evenly spaced (default: all, of bsds500 50)"
@@ -282,7 +338,16 @@ def main(argv: Sequence[str] | None = None) -> None:
     args = parser.parse_args(argv)
 
     kept = Kept(args.json, args.part)
+    diameters: dict[str, float] = {}
     for name in args.sets:
+        looks = [(scale, args.step) for scale in args.scale]
+        if args.by_diameter:
+            training = read_part(args.data, name, "training", None)
+            found = np.concatenate([object_diameters(image) for image in training])
+            if not found.size:  # natural images have regions, and no objects
+                raise SystemExit(f"{name} has no labelled objects; expected sets that have, --sets")
+            diameters[name] = float(np.median(found))
+            looks = [_look(diameters[name])]
         images = read_part(args.data, name, args.part, args.limit)
         methods = kept.open_set(name, images)
         for method in args.methods:
@@ -292,10 +357,12 @@ def main(argv: Sequence[str] | None = None) -> None:
                 kept.add(name, {method: run_classic(method, images, title, known, args.every)})
                 continue
             known_models = {} if args.again else methods
-            for model, scale in product(args.model, args.scale):
-                kept.add(name, lacking_of(model, name, images, known_models, scale, args))
+            for model, (scale, step) in product(args.model, looks):
+                kept.add(name, lacking_of(model, name, images, known_models, scale, step, args))
     measures = [m for m in MEASURES if args.by_image or not m.endswith("by_image")]
     rows = rows_of({name: kept.sets[name] for name in args.sets}, measures)
+    if args.by_diameter:
+        rows = diameter_rows(kept.sets, diameters, measures, args)
     if rows:
         print_table(rows)
     for name in args.sets:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from napari_del import errors as errors
     from napari_del.models import list_models as list_models
+    from napari_del.models import settings_for as settings_for
     from napari_del.pipeline import segment as segment
     from napari_del.segmentation import Segmentation as Segmentation
     from napari_del.segmentation import load as load
@@ -22,6 +23,7 @@ _HOME = {
     "load": "segmentation",
     "segment": "pipeline",
     "segment_large": "tiles.run",
+    "settings_for": "models",
     "slic": "superpixels",
 }
 __all__ = [
@@ -31,6 +33,7 @@ __all__ = [
     "load",
     "segment",
     "segment_large",
+    "settings_for",
     "slic",
 ]
 

@@ -8,7 +8,8 @@ import sys
 from typing import TYPE_CHECKING
 
 from napari_del._cli_progress import Reporter
-from napari_del._cli_segment import LINKAGES, add_precision_option, add_scale_option
+from napari_del._cli_run import settle_size
+from napari_del._cli_segment import LINKAGES, add_precision_option, add_size_options
 from napari_del.errors import ParameterError
 
 if TYPE_CHECKING:
@@ -53,10 +54,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         choices=LINKAGES,
         help="rules by which regions merge, each measured (default: that of the model)",
     )
-    parser.add_argument(
-        "--step", type=int, default=8, metavar="S", help="superpixel step in pixels (default: 8)"
-    )
-    add_scale_option(parser)
+    add_size_options(parser)
     add_precision_option(parser)
     parser.add_argument(
         "--compactness",
@@ -106,6 +104,7 @@ def run(arguments: argparse.Namespace) -> None:
         check_output(arguments.json, (".json",), overwrite=arguments.overwrite)
     if not arguments.tolerance > 0:
         raise ParameterError(f"tolerance is {arguments.tolerance}; expected a number above 0")
+    settle_size(arguments)
     reporter = Reporter(quiet=arguments.quiet)
     try:
         evaluations = evaluate_model(

@@ -26,6 +26,7 @@ __all__ = [
     "compute",
     "describe",
     "load_program",
+    "settle_size",
     "write_regions",
 ]
 
@@ -76,6 +77,7 @@ def load_program(arguments: argparse.Namespace) -> None:
     from napari_del.models import check_precision, check_scale, find_model, resolve_device
     from napari_del.superpixels.grid import check_step
 
+    settle_size(arguments)
     check_step(arguments.step)
     check_cut(arguments)
     if not 0 < arguments.compactness <= 1000:
@@ -87,6 +89,19 @@ def load_program(arguments: argparse.Namespace) -> None:
     check_precision(arguments.precision, info)
     if arguments.device not in ("auto", "cpu"):  # which are always there
         resolve_device(arguments.device)
+
+
+def settle_size(arguments: argparse.Namespace) -> None:
+    """Where `step` and `scale` are not given, choose what suits the diameter, or their defaults."""
+    from napari_del.models import SizeSettings, settings_for
+
+    suited: SizeSettings = {"scale": 1.0, "step": 8}
+    if arguments.diameter is not None:
+        suited = settings_for(arguments.diameter, arguments.model)
+    if arguments.scale is None:
+        arguments.scale = suited["scale"]
+    if arguments.step is None:
+        arguments.step = suited["step"]
 
 
 def check_cut(arguments: argparse.Namespace) -> None:

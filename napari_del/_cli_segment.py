@@ -15,7 +15,7 @@ __all__ = [
     "add_parser",
     "add_plane_options",
     "add_precision_option",
-    "add_scale_option",
+    "add_size_options",
 ]
 
 LINKAGES = ("learned", "average", "contrast", "del", "egb")
@@ -24,6 +24,7 @@ EPILOG = """\
 examples:
   napari-del segment cells.tif labels.tif
   napari-del segment scene.tif labels.tif --regions 500 --channels 3,0,1 --nodata 0
+  napari-del segment nuclei.tif labels.tif --diameter 20
   napari-del segment stack.tif labels.tif --select Z=4,T=0 --min-size 50
   napari-del segment slide.svs labels.tif --threshold 0.3 --overlay overlay.png
   napari-del segment mosaic.tif labels.tif --store mosaic.del.zarr --memory-limit 8GB
@@ -140,12 +141,24 @@ def add_linkage_option(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def add_scale_option(parser: argparse.ArgumentParser) -> None:
-    """Add the option that says how large the network sees the image."""
+def add_size_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options that depend on how large objects are; `settle_size` gives them values."""
+    parser.add_argument(
+        "--diameter",
+        type=float,
+        metavar="PX",
+        help="diameter of typical objects in pixels: chooses the step and the scale, unless they "
+        "are given",
+    )
+    parser.add_argument(
+        "--step",
+        type=int,
+        metavar="S",
+        help="superpixel step in pixels, 4 to 256 (default: 8)",
+    )
     parser.add_argument(
         "--scale",
         type=float,
-        default=1.0,
         metavar="X",
         help="look at the image enlarged (2, for small objects) or reduced (0.5 or 0.25, for "
         "large ones); default: 1",
@@ -171,14 +184,7 @@ def add_model_options(parser: argparse.ArgumentParser) -> None:
         metavar="M",
         help="name (see napari-del models) or .safetensors file (default: del-lite)",
     )
-    parser.add_argument(
-        "--step",
-        type=int,
-        default=8,
-        metavar="S",
-        help="superpixel step in pixels, 4 to 256 (default: 8)",
-    )
-    add_scale_option(parser)
+    add_size_options(parser)
     add_precision_option(parser)
     parser.add_argument(
         "--compactness",
@@ -229,11 +235,14 @@ def run(arguments: argparse.Namespace) -> None:
                 if given is not None:
                     with reading(inputs[1]):
                         mask = combine(mask, check_mask(given, image.data.shape[:2]))
+        chosen = ""
+        if arguments.diameter is not None:
+            chosen = f"; step {arguments.step}, scale {arguments.scale:g}"
         if why:
-            reporter.line(f"{inputs[0]}: {describe(opened.data, None)}, {why}")
+            reporter.line(f"{inputs[0]}: {describe(opened.data, None)}{chosen}, {why}")
             compute_tiled(arguments, opened, given, outputs, reporter)
         else:
-            reporter.line(f"{inputs[0]}: {describe(image.data, mask)}")
+            reporter.line(f"{inputs[0]}: {describe(image.data, mask)}{chosen}")
             compute(arguments, image.data, mask, image.metadata, outputs, reporter)
     finally:
         reporter.clear()

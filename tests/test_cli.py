@@ -122,6 +122,24 @@ def test_scale_reaches_the_network(run, two_tone: np.ndarray) -> None:
     assert result.parameters["scale"] == 2.0
 
 
+def test_diameter_chooses_step_and_scale(run, two_tone: np.ndarray) -> None:
+    options = ("--diameter", "17", "--device", "cpu")
+    told = run("segment", "image.tif", "labels.tif", *options)
+    suited = napari_del.settings_for(17)
+    result = napari_del.segment(two_tone, **suited, device="cpu")
+    np.testing.assert_array_equal(tifffile.imread("labels.tif"), result.labels())
+    assert f"step {suited['step']}, scale {suited['scale']:g}" in told
+    # What is given counts.
+    given = ("--step", "9", "--scale", "1", "--overwrite")
+    run("segment", "image.tif", "labels.tif", *options, *given)
+    result = napari_del.segment(two_tone, step=9, device="cpu")
+    np.testing.assert_array_equal(tifffile.imread("labels.tif"), result.labels())
+    # Without a network nobody looks at an enlarged image.
+    run("segment", "image.tif", "labels.tif", "--diameter", "17", "--overwrite", *FAST)
+    result = napari_del.segment(two_tone, step=suited["step"], model="mean-color")
+    np.testing.assert_array_equal(tifffile.imread("labels.tif"), result.labels())
+
+
 def test_precision_reaches_the_network(run, two_tone: np.ndarray) -> None:
     options = ("--precision", "bfloat16", "--device", "cpu", "--save-segmentation", "result.zarr")
     run("segment", "image.tif", "labels.tif", *options)
@@ -245,6 +263,8 @@ SEGMENT = ("segment", "image.tif", "labels.tif", *FAST)
         (("labels.tif", "--regions", "5", "--threshold", "0.5"), "not allowed with"),
         (("labels.tif", "--step", "3"), "step is 3; expected .* 4 to 256"),
         (("labels.tif", "--step", "257"), "step is 257"),
+        (("labels.tif", "--diameter", "0"), "diameter is 0.0; expected .* in pixels, above 0"),
+        (("labels.tif", "--diameter", "nan"), "diameter is nan"),
         (("labels.tif", "--scale", "3"), "scale is 3.0; expected 1, because mean-color has no"),
         (("labels.tif", "--step", "x"), "--step: invalid int value: 'x'"),
         (("labels.tif", "--compactness", "0"), "compactness is 0"),

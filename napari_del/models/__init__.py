@@ -7,6 +7,7 @@ package or were installed as user models are checked against their SHA-256.
 from __future__ import annotations
 
 from napari_del.models.device import resolve_device
+from napari_del.models.diameter import SizeSettings, settings_for
 from napari_del.models.info import (
     MEAN_COLOR,
     PRECISIONS,
@@ -26,6 +27,7 @@ __all__ = [
     "SCALES",
     "ModelInfo",
     "Network",
+    "SizeSettings",
     "check_model_name",
     "check_precision",
     "check_scale",
@@ -37,4 +39,5 @@ __all__ = [
     "models_folder",
     "remove_model",
     "resolve_device",
+    "settings_for",
 ]

@@ -29,7 +29,7 @@ from napari_del._threads import parallel_for, torch_threads_restored, use_one_to
 from napari_del.errors import ParameterError
 from napari_del.evaluation.datasets import AnnotatedImage
 from napari_del.merging.learned import MergeFunction, first_stage
-from napari_del.merging.region_pairs import SuperpixelTables
+from napari_del.merging.region_pairs import FEATURES, SuperpixelTables
 from napari_del.models.loading import MERGE_PREFIX
 from napari_del.pipeline import segment
 from napari_del.training.merge_pairs import (
@@ -181,6 +181,7 @@ def fit_merge_function(
     members: int = 6,
     rounds: int = 3,
     steps: int = 20_000,
+    n_features: int = len(FEATURES),
     seed: int = 0,
     log: Callable[[str], None] = print,
 ) -> MergeFunction:
@@ -201,6 +202,8 @@ def fit_merge_function(
         How often the function is trained, from the second on also on regions of its own.
     steps : int
         Optimisation steps of the last training.
+    n_features : int
+        It sees so many of `FEATURES`, the first ones.
     seed : int
         Seed of everything drawn by chance.
     log : callable
@@ -221,7 +224,7 @@ def fit_merge_function(
     for sample in samples:
         tree = first_stage(sample.tables).hierarchy
         for regions in cuts(tree, tree.n * max(shares), FEWEST, _PARTITIONS, rng):
-            collected.append(labelled_pairs(sample, regions))
+            collected.append(_seen(labelled_pairs(sample, regions), n_features))
     # The functions before the last only lead to regions that the last is trained on.
     shorter = max(steps // _SHORTER, 1)
     function = _fit(collected, hidden, members, shorter if rounds > 1 else steps, seed)
@@ -231,11 +234,16 @@ def fit_merge_function(
         function = with_levels(tables, function, shares[::2])
         for sample in samples:
             found = partitions(sample.tables, function, rng)
-            collected += [labelled_pairs(sample, regions) for regions in found]
+            collected += [_seen(labelled_pairs(sample, one), n_features) for one in found]
         length = steps if number + 1 == rounds else shorter
         function = _fit(collected, hidden, members, length, seed)
         log(f"merge function: {sum(len(c.apart) for c in collected)} pairs of regions")
     return with_levels(tables, function, shares)
+
+
+def _seen(pairs: PairTable, n_features: int) -> PairTable:
+    """The pairs with their first features."""
+    return pairs._replace(features=pairs.features[:, :n_features])
 
 
 def _fit(

@@ -18,8 +18,9 @@ from qtpy.QtWidgets import (
     QToolButton,
     QWidget,
 )
+from superqt.utils import signals_blocked
 
-from napari_del.models import MEAN_COLOR, PRECISIONS, SCALES
+from napari_del.models import MEAN_COLOR, PRECISIONS, SCALES, settings_for
 from napari_del.widgets._image_rows import ImageRows, keep_narrow
 from napari_del.widgets._job import Parameters
 from napari_del.widgets._models import ModelPicker, devices
@@ -59,6 +60,14 @@ class ParameterPanel(QWidget):
         self._description.setStyleSheet("font-size: 11px; font-style: italic")
         self.fine_tune_button = QPushButton("Fine-t&une on painted labels…")
         self.fine_tune_button.setToolTip("Make a model of your own from regions that you paint")
+        self.diameter = QSpinBox()
+        self.diameter.setRange(0, 9999)
+        self.diameter.setSpecialValueText("any")
+        self.diameter.setSuffix(" px")
+        self.diameter.setToolTip(
+            "Diameter of typical objects in the image: chooses the step and the scale that find "
+            "them best"
+        )
         self.step = QSpinBox()
         self.step.setRange(4, 256)
         self.step.setValue(8)
@@ -86,6 +95,9 @@ class ParameterPanel(QWidget):
         )
         self._build()
         self._image.changed.connect(self.imageChanged)
+        self.diameter.valueChanged.connect(self._on_diameter)
+        self.step.valueChanged.connect(self._forget_diameter)
+        self.scale.currentIndexChanged.connect(self._forget_diameter)
         self.model.currentIndexChanged.connect(self._on_model)
         self._on_model()
 
@@ -106,6 +118,7 @@ class ParameterPanel(QWidget):
             label.setBuddy(self.model)  # so that its key reaches the list
         self._form.addRow("", self._description)
         self._form.addRow("", self.fine_tune_button)
+        self._form.addRow("Diam&eter", self.diameter)
         self._form.addRow("&Step", self.step)
         self._form.addRow("Sca&le", self.scale)
         self._form.addRow("&Device", self.device)
@@ -176,6 +189,19 @@ class ParameterPanel(QWidget):
         # Without a network nobody looks at the image.
         for control in (self.scale, self.precision):
             control.setEnabled(self.model.value != MEAN_COLOR)
+
+    def _on_diameter(self, diameter: int) -> None:
+        if diameter == 0:
+            return
+        suited = settings_for(diameter)
+        with signals_blocked(self.step), signals_blocked(self.scale):
+            self.step.setValue(suited["step"])
+            self.scale.setCurrentIndex(SCALES.index(suited["scale"]))
+
+    def _forget_diameter(self) -> None:
+        """Show that the step and the scale were chosen by hand."""
+        with signals_blocked(self.diameter):
+            self.diameter.setValue(0)
 
     def _choose_weights(self) -> None:
         path, _ = QFileDialog.getOpenFileName(

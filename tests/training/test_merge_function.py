@@ -116,6 +116,21 @@ def test_the_same_seed_gives_the_same_function():
     assert np.abs(one(x) - other(x)).max() > 1e-3
 
 
+def test_a_function_of_the_first_features_looks_at_no_others():
+    samples = [noisy_sample(seed) for seed in range(3)]
+    function = fit_merge_function(
+        samples, steps=30, members=1, rounds=2, n_features=20, log=lambda _: None
+    )
+    assert function.mean.size == 20
+    x = np.random.default_rng(0).normal(size=(9, len(FEATURES)))
+    other = x.copy()
+    other[:, 20:] += 5
+    np.testing.assert_array_equal(function(x), function(other))
+    other[:, 19] += 5
+    assert np.abs(function(x) - function(other)).max() > 1e-4
+    assert learned(samples[0].tables, function).n == 256
+
+
 def test_networks_side_by_side_answer_with_the_mean_of_their_logits():
     torch.manual_seed(0)
     networks = [[nn.Linear(len(FEATURES), 5), nn.Linear(5, 3), nn.Linear(3, 1)] for _ in range(3)]

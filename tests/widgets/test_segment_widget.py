@@ -67,6 +67,29 @@ def test_scale_and_precision_are_for_networks_alone(
     np.testing.assert_array_equal(layer.data, expected)
 
 
+def test_diameter_chooses_step_and_scale(open_widget: Open, run: Run, patches: np.ndarray) -> None:
+    _, widget = open_widget(patches)
+    parameters = widget.parameters
+    assert parameters.diameter.text() == "any"
+    parameters.model.setCurrentText("del-lite")
+    parameters.diameter.setValue(17)
+    chosen = parameters.parameters()
+    assert {"scale": chosen.scale, "step": chosen.step} == napari_del.settings_for(17)
+    layer = run(widget)
+    expected = napari_del.segment(patches, **napari_del.settings_for(17))
+    np.testing.assert_array_equal(layer.data, expected.labels(sequential=False))
+    parameters.diameter.setValue(80)
+    assert (parameters.step.value(), parameters.scale.currentText()) == (8, "1 ×")
+    # What is chosen by hand is not that of a diameter any more, and stays.
+    parameters.diameter.setValue(30)
+    parameters.step.setValue(9)
+    assert parameters.diameter.text() == "any" and parameters.parameters().step == 9
+    parameters.diameter.setValue(30)
+    parameters.scale.setCurrentText("2 ×")
+    assert parameters.diameter.text() == "any"
+    assert (parameters.parameters().step, parameters.parameters().scale) == (6, 2.0)
+
+
 def test_slider_rewrites_the_same_array_and_computes_nothing_again(
     open_widget: Open,
     run: Run,
@@ -253,7 +276,8 @@ def test_widget_explains_itself(open_widget: Open, patches: np.ndarray) -> None:
     parameters, regions = widget.parameters, widget.regions
     controls = [
         *(parameters._image.image.native, parameters._mask.native, parameters.channel_axis),
-        *(parameters.model, parameters.step, parameters.scale, parameters.device),
+        *(parameters.model, parameters.diameter, parameters.step),
+        *(parameters.scale, parameters.device),
         *(regions.slider, regions.threshold, regions.regions, regions.min_size),
         *(widget.run_button, widget.cancel_button),
     ]
