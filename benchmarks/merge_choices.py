@@ -104,8 +104,7 @@ def rows(measured: Mapping[str, Row]) -> list[dict[str, str]]:
         cells = {"function": name}
         for of_set, figures in row["sets"].items():
             cells[of_set] = " / ".join(f"{value:.3f}" for value in figures.values())
-        values = [value for figures in row["sets"].values() for value in figures.values()]
-        table.append({**cells, "mean of all": f"{sum(values) / len(values):.4f}"})
+        table.append(cells)
     return table
 
 
