@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import time
@@ -9,11 +10,19 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from benchmarks._output import machine
+from benchmarks._output import DEFAULT_DATA, machine
 
-__all__ = ["Kept"]
+__all__ = ["Kept", "add_options"]
 
 Row = dict[str, Any]
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options of benchmarks that run a network on the data sets and keep rows."""
+    parser.add_argument("--device", default="auto")
+    parser.add_argument("--again", action="store_true", help="compute what FILE holds already")
+    parser.add_argument("--data", type=Path, default=DEFAULT_DATA, metavar="DIR")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="read and added to")
 
 
 class Kept:

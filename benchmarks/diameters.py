@@ -10,13 +10,12 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks._kept import Kept, Row
-from benchmarks._output import DEFAULT_DATA, print_table
+from benchmarks._kept import Kept, Row, add_options
+from benchmarks._output import print_table
 from benchmarks._set_scores import Counts, overlaps_of
 from benchmarks.sets import object_diameters, progress, read_part
 from napari_del import segment
@@ -94,10 +93,7 @@ def rows(measured: Mapping[str, Row]) -> list[dict[str, str]]:
 def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.diameters")
     parser.add_argument("--sets", nargs="+", choices=tuple(SETS), default=tuple(SETS))
-    parser.add_argument("--device", default="auto")
-    parser.add_argument("--again", action="store_true", help="compute what FILE holds already")
-    parser.add_argument("--data", type=Path, default=DEFAULT_DATA, metavar="DIR")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="read and added to")
+    add_options(parser)
     args = parser.parse_args(argv)
 
     kept = Kept(args.json, again=args.again)

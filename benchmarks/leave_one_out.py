@@ -16,8 +16,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from benchmarks._kept import Kept, Row
-from benchmarks._output import DEFAULT_DATA, print_table
+from benchmarks._kept import Kept, Row, add_options
+from benchmarks._output import print_table
 from benchmarks.classics import CLASSICS
 from benchmarks.sets import best, read_part, run_napari_del
 from napari_del.errors import ParameterError
@@ -93,11 +93,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     )
     scales = tuple(dict.fromkeys(scale for scale, _ in SETTINGS))
     parser.add_argument("--scale", type=float, nargs="+", choices=scales, default=[1.0])
-    parser.add_argument("--device", default="auto")
     parser.add_argument("--processes", type=int, default=1, help="of the trainings")
-    parser.add_argument("--again", action="store_true", help="score what FILE holds already")
-    parser.add_argument("--data", type=Path, default=DEFAULT_DATA, metavar="DIR")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="read and added to")
+    add_options(parser)
     args = parser.parse_args(argv)
 
     config = load_config(args.config)

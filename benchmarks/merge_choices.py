@@ -10,11 +10,10 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any, NamedTuple
 
-from benchmarks._kept import Kept, Row
-from benchmarks._output import DEFAULT_DATA, print_table
+from benchmarks._kept import Kept, Row, add_options
+from benchmarks._output import print_table
 from benchmarks._set_scores import Counts
 from benchmarks.sets import ALL_SETS, best, progress, read_part, scores_of
 from napari_del import Segmentation, segment
@@ -112,10 +111,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.merge_choices")
     parser.add_argument("--variants", nargs="+", choices=tuple(VARIANTS), default=tuple(VARIANTS))
     parser.add_argument("--model", default="del-lite", help="name or weights file of the network")
-    parser.add_argument("--device", default="auto")
-    parser.add_argument("--again", action="store_true", help="compute what FILE holds already")
-    parser.add_argument("--data", type=Path, default=DEFAULT_DATA, metavar="DIR")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="read and added to")
+    add_options(parser)
     args = parser.parse_args(argv)
 
     kept = Kept(args.json, again=args.again)
