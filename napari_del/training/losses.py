@@ -105,7 +105,9 @@ def pair_loss(
     Liu et al., "DEL: Deep Embedding Learning for Efficient Image Segmentation", IJCAI 2018,
     with the one ground truth replaced by the share of the annotators.
     """
-    distance = (embedding[pairs[:, 0]] - embedding[pairs[:, 1]]).abs().sum(dim=1)
+    # Not by indexing, whose gradient is summed in any order where there are several threads.
+    one, other = (F.embedding(end, embedding) for end in pairs.unbind(dim=1))
+    distance = (one - other).abs().sum(dim=1)
     # -log s and -log (1 - s), written so that neither overflows nor loses its gradient.
     together = F.softplus(distance) - math.log(2)
     apart_loss = -torch.log(torch.tanh(distance / 2).clamp_min(1e-6))

@@ -7,6 +7,7 @@ import math
 import pytest
 import torch
 
+from napari_del._threads import torch_threads_restored
 from napari_del.training.losses import ClassShares, balanced_mean, boundary_loss, pair_loss
 
 
@@ -31,6 +32,22 @@ def test_pair_loss_is_the_balanced_cross_entropy_of_the_similarity(scale):
         expected = (positive / prior + negative / (1 - prior)) / (2 * len(edges))
         loss = pair_loss(embedding, edges, apart, prior=prior)
         assert loss.item() == pytest.approx(expected, rel=1e-9)
+
+
+def test_the_gradient_of_pairs_is_the_same_each_time_and_with_any_number_of_threads():
+    generator = torch.Generator().manual_seed(0)
+    embedding = torch.randn(2400, 64, generator=generator).requires_grad_()
+    edges = torch.randint(0, 2400, (7000, 2), generator=generator)
+    apart = torch.rand(7000, generator=generator)
+
+    def gradient(threads):
+        torch.set_num_threads(threads)
+        (found,) = torch.autograd.grad(pair_loss(embedding, edges, apart), embedding)
+        return found
+
+    with torch_threads_restored():
+        expected = gradient(1)
+        assert all(torch.equal(gradient(2), expected) for _ in range(8))
 
 
 def test_boundary_loss_is_the_balanced_cross_entropy_of_the_logits():
