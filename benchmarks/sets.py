@@ -1,8 +1,8 @@
 """napari-del beside classical segmenters on every data set, each at its best setting per set.
 
     python -m benchmarks.sets [--methods NAME ...] [--sets NAME ...] [--part held-out|training]
-                              [--model M ...] [--linkage L ...] [--scale X ...] [--step S]
-                              [--by-diameter] [--limit N] [--again] --json FILE
+                              [--fold N] [--model M ...] [--linkage L ...] [--scale X ...]
+                              [--step S] [--by-diameter] [--limit N] [--again] --json FILE
 
 What the figures mean is in docs/figures/README.md. Figures are kept in FILE: what it holds already
 is not computed again, so classical methods run once and later runs add models.
@@ -34,6 +34,7 @@ from benchmarks._set_scores import (
 from benchmarks.classics import CLASSICS, Setting
 from napari_del import merging, segment, settings_for
 from napari_del.evaluation.datasets import (
+    FOLDS,
     SETS,
     AnnotatedImage,
     held_out,
@@ -59,14 +60,16 @@ LIMITS = {"bsds500": 50}
 Figures = dict[str, Any]
 
 
-def read_part(data: Path, name: str, part: str, limit: int | None) -> list[AnnotatedImage]:
+def read_part(
+    data: Path, name: str, part: str, limit: int | None, fold: int = FOLDS - 1
+) -> list[AnnotatedImage]:
     """Images of one part of a set; those of BSDS500 come with the parts they have."""
     limit = LIMITS.get(name) if limit is None else limit
     if name == "bsds500":
         folder = data / name / ("val" if part == "held-out" else "train")
         return list(load_set(folder, limit=limit))
     names = set_names(data / name)
-    inside = held_out(names, name) == (part == "held-out")
+    inside = held_out(names, name, fold) == (part == "held-out")
     names = [image for image, keep in zip(names, inside.tolist(), strict=True) if keep]
     return list(load_set(data / name, names=names, limit=limit))
 
@@ -314,6 +317,13 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--methods", nargs="+", choices=METHODS, default=METHODS)
     parser.add_argument("--sets", nargs="+", choices=ALL_SETS, default=ALL_SETS)
     parser.add_argument("--part", choices=("held-out", "training"), default="held-out")
+    parser.add_argument(
+        "--fold",
+        type=int,
+        choices=range(FOLDS),
+        default=FOLDS - 1,
+        help="which of every five images of a set is held out, for a model of that training",
+    )
     parser.add_argument("--model", nargs="+", default=["del-lite"], help="names or weights files")
     parser.add_argument("--linkage", nargs="+", choices=merging.LINKAGES, default=["average"])
     parser.add_argument("--oracle", action="store_true", help="bounds of merging the superpixels")
@@ -342,13 +352,13 @@ def main(argv: Sequence[str] | None = None) -> None:
     for name in args.sets:
         looks = [(scale, args.step) for scale in args.scale]
         if args.by_diameter:
-            training = read_part(args.data, name, "training", None)
+            training = read_part(args.data, name, "training", None, args.fold)
             found = np.concatenate([object_diameters(image) for image in training])
             if not found.size:  # natural images have regions, and no objects
                 raise SystemExit(f"{name} has no labelled objects; expected sets that have, --sets")
             diameters[name] = float(np.median(found))
             looks = [_look(diameters[name])]
-        images = read_part(args.data, name, args.part, args.limit)
+        images = read_part(args.data, name, args.part, args.limit, args.fold)
         methods = kept.open_set(name, images)
         for method in args.methods:
             if method in CLASSICS:

@@ -80,8 +80,12 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     )
     parser.add_argument(
         "--held-out",
-        action="store_true",
-        help="measure only the images that training leaves out, every fifth by name",
+        type=int,
+        nargs="?",
+        const=4,
+        metavar="FOLD",
+        help="measure only the images that training leaves out: every fifth by name, the last of "
+        "five, or that of the training's fold (0 to 4)",
     )
     parser.add_argument(
         "--limit", type=int, metavar="N", help="measure N images at most, evenly spaced"
@@ -117,7 +121,8 @@ def run(arguments: argparse.Namespace) -> None:
             compactness=arguments.compactness,
             device=arguments.device,
             precision=arguments.precision,
-            only_held_out=arguments.held_out,
+            only_held_out=arguments.held_out is not None,
+            fold=4 if arguments.held_out is None else arguments.held_out,
             limit=arguments.limit,
             tolerance=arguments.tolerance,
             progress=reporter,
@@ -160,7 +165,8 @@ def _write(arguments: argparse.Namespace, evaluations: dict[str, Evaluation]) ->
         "scale": arguments.scale,
         "compactness": arguments.compactness,
         "precision": arguments.precision,
-        "held_out": arguments.held_out,
+        "held_out": arguments.held_out is not None,
+        "fold": arguments.held_out,
         "tolerance": arguments.tolerance,
         "linkages": {linkage: value.to_json() for linkage, value in evaluations.items()},
     }

@@ -21,6 +21,7 @@ from scipy import ndimage
 from napari_del.errors import ParameterError, ReadError
 
 __all__ = [
+    "FOLDS",
     "OTHER",
     "SETS",
     "UNLABELLED",
@@ -36,6 +37,8 @@ UNLABELLED = -1
 """Label of a pixel of which nothing is known."""
 OTHER = -2
 """Label of a pixel that belongs to none of the labelled regions; to what else is not known."""
+FOLDS = 5
+"""Parts of a set; one is held out from training."""
 
 Meaning = Literal["instances", "classes", "objects"]
 _SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff")
@@ -142,7 +145,7 @@ def load_set(
     )
 
 
-def held_out(names: list[str], data_set: str) -> NDArray[np.bool_]:
+def held_out(names: list[str], data_set: str, fold: int = FOLDS - 1) -> NDArray[np.bool_]:
     """Which images of a set are kept from training: every fifth by sorted name.
 
     Tiles of ``rs_gsi_solar`` and ``rs_gsi_road`` are flips and turns of numbered sources; they
@@ -154,19 +157,29 @@ def held_out(names: list[str], data_set: str) -> NDArray[np.bool_]:
         Names of all images of the set.
     data_set : str
         Name of the set.
+    fold : int
+        Which of every five, from 0; by default the last. Five trainings, each with another,
+        hold out each image once.
 
     Returns
     -------
     ndarray of bool, shape (len(names),)
         True where the image is held out.
+
+    Raises
+    ------
+    ParameterError
+        If `fold` is not 0 to 4.
     """
+    if fold not in range(FOLDS):
+        raise ParameterError(f"fold is {fold}; expected a whole number from 0 to {FOLDS - 1}")
     keys: list[tuple[int, str]]
     if data_set.startswith("rs_gsi"):
         keys = [(int(name.rsplit("_", 1)[-1]), "") for name in names]
     else:
         keys = [(0, name) for name in names]
     order = {key: place for place, key in enumerate(sorted(set(keys)))}
-    return np.array([order[key] % 5 == 4 for key in keys], np.bool_)
+    return np.array([order[key] % FOLDS == fold for key in keys], np.bool_)
 
 
 def load_pairs(

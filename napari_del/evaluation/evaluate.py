@@ -16,6 +16,7 @@ from napari_del import merging
 from napari_del.errors import ImageError, ParameterError, ReadError
 from napari_del.evaluation.boundaries import TOLERANCE
 from napari_del.evaluation.datasets import (
+    FOLDS,
     AnnotatedImage,
     held_out,
     load_set,
@@ -152,6 +153,7 @@ def evaluate_model(
     device: str = "auto",
     precision: str = "float32",
     only_held_out: bool = False,
+    fold: int = FOLDS - 1,
     limit: int | None = None,
     tolerance: float = TOLERANCE,
     progress: Callable[[str, int, int], None] | None = None,
@@ -173,6 +175,8 @@ def evaluate_model(
         As for `napari_del.segment`.
     only_held_out : bool
         Score the images that training leaves out, see `held_out`.
+    fold : int
+        Which of every five these are, 0 to 4; by default the last.
     limit : int, optional
         Score this many images at most, evenly spaced over the sorted names.
     tolerance : float
@@ -200,7 +204,7 @@ def evaluate_model(
             raise ParameterError(
                 f"linkage {linkage!r} is not known; expected one of {', '.join(merging.LINKAGES)}"
             )
-    names = _names(folder, only_held_out=only_held_out, limit=limit)
+    names = _names(folder, only_held_out=only_held_out, fold=fold, limit=limit)
 
     def segmenter(image: AnnotatedImage) -> Segmentation:
         if image.name in sample:
@@ -236,14 +240,16 @@ def evaluate_model(
     return evaluate(counted(), segmenter, steps, tolerance=tolerance)
 
 
-def _names(folder: str | PathLike[str], *, only_held_out: bool, limit: int | None) -> list[str]:
+def _names(
+    folder: str | PathLike[str], *, only_held_out: bool, fold: int, limit: int | None
+) -> list[str]:
     """Names of the images to score, sorted."""
     if not Path(folder).is_dir():
         raise ReadError(f"{folder} is not a folder; expected a data set of images and labels")
     names = set_names(folder)
     if only_held_out:
-        kept = held_out(names, Path(folder).name)
+        kept = held_out(names, Path(folder).name, fold)
         names = [name for name, keep in zip(names, kept.tolist(), strict=True) if keep]
         if not names:
-            raise ReadError(f"{folder} has no fifth image to hold out; expected at least 5 images")
+            raise ReadError(f"{folder} has no image in fold {fold}; expected at least 5 images")
     return spread(names, limit)

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from napari_del.errors import ParameterError, ReadError
+from napari_del.evaluation.datasets import FOLDS
 from napari_del.training.config_values import KEYS
 from napari_del.training.merge_function import MERGE_LAYERS
 from napari_del.training.settings import TrainingSettings
@@ -46,6 +47,8 @@ class DataConfig:
         Share of the samples over which regions of other images are pasted, 0 to 1.
     hold_out : bool
         Leave every fifth image out, see `napari_del.evaluation.held_out`.
+    fold : int
+        Which of every five that is, 0 to 4; by default the last.
     limit : int, optional
         Use this many images at most, evenly spaced over the sorted names.
     """
@@ -59,6 +62,7 @@ class DataConfig:
     merge_weight: float | None = None
     pasting: float = 0.0
     hold_out: bool = False
+    fold: int = FOLDS - 1
     limit: int | None = None
 
 
@@ -116,6 +120,8 @@ class ValidationConfig:
         Images in the picture sheet.
     hold_out : bool
         Use only the images that training with ``hold_out`` leaves out.
+    fold : int
+        Which of every five these are, as for training images.
     limit : int, optional
         Use this many images at most, evenly spaced over the sorted names.
     """
@@ -125,6 +131,7 @@ class ValidationConfig:
     every: int = 500
     images: int = 4
     hold_out: bool = False
+    fold: int = FOLDS - 1
     limit: int | None = 40
 
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Container
 from pathlib import Path
 from typing import Any
 
+from napari_del.evaluation.datasets import FOLDS
 from napari_del.models.lite import ENCODERS
 from napari_del.training.synthetic import COMPOSITES
 
@@ -26,9 +27,9 @@ def _number(low: float, high: float) -> Callable[[object], float]:
     return read
 
 
-def _whole(low: int) -> Callable[[object], int]:
+def _whole(low: int, high: float = math.inf) -> Callable[[object], int]:
     def read(value: object) -> int:
-        if isinstance(value, bool) or not isinstance(value, int) or value < low:
+        if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
             raise ValueError
         return value
 
@@ -98,6 +99,7 @@ KEYS: dict[str, tuple[Callable[[Any], Any], str]] = {
     "merge_weight": (_number(0, 1e6), "a number of at least 0"),
     "pasting": (_number(0, 1), "a number from 0 to 1"),
     "hold_out": (_truth, "true or false"),
+    "fold": (_whole(0, FOLDS - 1), f"a whole number from 0 to {FOLDS - 1}"),
     "limit": (_whole(1), "a whole number of at least 1"),
     "model": (_text, "the name of a network"),
     "initial": (_text, "'imagenet', the name of a model or a .safetensors file"),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from importlib import import_module
 from os import PathLike
 
@@ -26,6 +26,7 @@ __all__ = [
     "initial_network",
     "load_images",
     "load_mixture",
+    "mixture_of",
     "trainable_copy",
 ]
 
@@ -179,7 +180,7 @@ def load_images(config: DataConfig | ValidationConfig) -> list[AnnotatedImage]:
     """
     images = list(load_set(config.path))
     if config.hold_out:
-        out = held_out([item.name for item in images], config.name)
+        out = held_out([item.name for item in images], config.name, config.fold)
         wanted = out if isinstance(config, ValidationConfig) else ~out
         images = [images[i] for i in np.flatnonzero(wanted)]
     if config.limit is not None and config.limit < len(images):
@@ -220,18 +221,37 @@ def load_mixture(config: TrainingConfig, log: Callable[[str], None]) -> Mixture:
                 "expected different labels for what should be apart"
             )
         log(f"{item.name}: {len(images)} images")
-        sets.append(
-            TrainingSet(
-                item.name,
-                images,
-                item.weight,
-                item.scales,
-                item.strength,
-                item.crowding,
-                item.merge_weight,
-                item.pasting,
-            )
+        sets.append(images)
+    return mixture_of(config, sets)
+
+
+def mixture_of(config: TrainingConfig, images: Sequence[list[AnnotatedImage]]) -> Mixture:
+    """Mix images as a configuration says.
+
+    Parameters
+    ----------
+    config : TrainingConfig
+        How to mix them.
+    images : sequence of list of AnnotatedImage
+        Images of each set of the configuration, as `load_images` gives them.
+
+    Returns
+    -------
+    Mixture
+    """
+    sets = [
+        TrainingSet(
+            item.name,
+            of_set,
+            item.weight,
+            item.scales,
+            item.strength,
+            item.crowding,
+            item.merge_weight,
+            item.pasting,
         )
+        for item, of_set in zip(config.data, images, strict=True)
+    ]
     return Mixture(
         sets,
         synthetic=config.synthetic,

@@ -8,8 +8,9 @@ import imageio.v3 as iio
 import numpy as np
 import pytest
 
-from napari_del.errors import ReadError
+from napari_del.errors import ParameterError, ReadError
 from napari_del.evaluation.datasets import (
+    FOLDS,
     OTHER,
     UNLABELLED,
     held_out,
@@ -143,6 +144,16 @@ def test_every_fifth_is_held_out_and_turned_tiles_stay_with_their_source():
     tiles = ["20", "hflipped_20", "rotated_90_3", "100", "7", "5", "rotated_90_5"]
     out = held_out(tiles, "rs_gsi_solar")
     assert [n for n, o in zip(tiles, out, strict=True) if o] == ["100"]
+
+
+@pytest.mark.parametrize("data_set", ["wbc", "rs_gsi_solar"])
+def test_each_image_is_held_out_in_one_fold(data_set: str):
+    names = [f"{turn}_{source}" for turn in "abc" for source in range(17)]
+    folds = np.stack([held_out(names, data_set, fold) for fold in range(FOLDS)])
+    assert np.all(folds.sum(axis=0) == 1)
+    np.testing.assert_array_equal(folds[-1], held_out(names, data_set))
+    with pytest.raises(ParameterError, match="fold is 5; expected a whole number from 0 to 4"):
+        held_out(names, data_set, 5)
 
 
 def test_sets_are_read_by_the_name_of_their_folder(shared_data: Path):

@@ -119,6 +119,9 @@ def test_some_of_the_images(cells: Path) -> None:
     few = {"model": MODEL, "thresholds": [0.5]}
     assert evaluate_model(cells, limit=3, **few)["average"].n_images == 2
     assert evaluate_model(cells, only_held_out=True, **few)["average"].n_images == 1
+    assert evaluate_model(cells, only_held_out=True, fold=0, **few)["average"].n_images == 1
+    with pytest.raises(ParameterError, match="fold is -1; expected a whole number from 0 to 4"):
+        evaluate_model(cells, only_held_out=True, fold=-1, **few)
 
 
 def test_a_masked_pixel_is_a_region_of_its_own() -> None:
@@ -147,6 +150,12 @@ def test_command_prints_a_table_and_writes_json(
     covering = content["linkages"]["average"]["figures"]["covering"]
     assert f"{covering['ods']:.4f}" in out and covering["ods"] == max(covering["values"])
 
+    for given, fold in (((), 4), (("1",), 1)):
+        mine = tmp_path / f"{fold}.json"
+        assert main([*arguments, "--held-out", *given, "--json", str(mine)]) == 0
+        assert f"{cells}: 1 images, 2 objects" in capsys.readouterr().out
+        assert json.loads(mine.read_text())["fold"] == fold
+
     before = path.read_bytes()
     assert main([*arguments, "--json", str(path)]) == 2
     assert "exists already" in capsys.readouterr().err and path.read_bytes() == before
@@ -160,6 +169,7 @@ def test_command_prints_a_table_and_writes_json(
     [
         (["--thresholds", "0"], "thresholds is 0"),
         (["--limit", "0"], "limit is 0"),
+        (["--held-out", "5"], "fold is 5"),
         (["--step", "2"], "step is 2"),
         (["--tolerance", "0"], "tolerance is 0"),
         (["--model", "del-light"], "del-light"),

@@ -28,7 +28,7 @@ def test_what_is_not_given_keeps_its_default(config, tmp_path):
     (data,) = found.data
     assert data.path == tmp_path / "cells" and data.name == "cells"
     assert (data.weight, data.scales, data.strength) == (1.0, (0.7, 1.5), 1.0)
-    assert data.hold_out is False and data.limit is None
+    assert data.hold_out is False and data.fold == 4 and data.limit is None
     assert found.training == TrainingSettings()
     assert (found.network.model, found.network.initial) == ("del-lite", "imagenet")
     assert found.validation is None and found.output is None
@@ -58,6 +58,7 @@ crowding = 0.5
 pasting = 0.6
 merge_weight = 3
 hold_out = true
+fold = 1
 limit = 7
 [[data]]
 path = "aerial"
@@ -76,7 +77,7 @@ limit = 3
     assert (nuclei.crowding, aerial.crowding) == (0.5, 0.0)
     assert (nuclei.pasting, aerial.pasting) == (0.6, 0.0)
     assert (nuclei.merge_weight, aerial.merge_weight) == (3.0, None)
-    assert nuclei.hold_out and nuclei.limit == 7 and aerial.name == "aerial"
+    assert nuclei.hold_out and nuclei.fold == 1 and nuclei.limit == 7 and aerial.name == "aerial"
     assert found.training == TrainingSettings(steps=10, learning_rate=1)
     assert Path(found.network.initial) == tmp_path / "../base.safetensors"
     assert found.output == tmp_path / "out/mine.safetensors"
@@ -121,6 +122,7 @@ DATA = '[[data]]\npath = "cells"\n'
         (DATA + "merge_weight = -1", r"merge_weight is -1; expected a number of at least 0"),
         (DATA + "strength = 1.5", r"strength is 1.5; expected a number from 0 to 1"),
         (DATA + 'hold_out = "yes"', r"hold_out is 'yes'; expected true or false"),
+        (DATA + "hold_out = true\nfold = 5", r"fold is 5; expected a whole number from 0 to 4"),
         (DATA + "limit = 0", r"limit is 0; expected a whole number of at least 1"),
         ("size = 320\n" + DATA, r"size is 320; expected height and width"),
         ("size = [8, 320]\n" + DATA, r"size is \[8, 320\]; expected .* at least 32"),
