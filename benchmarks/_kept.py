@@ -17,11 +17,15 @@ __all__ = ["Kept", "add_options"]
 Row = dict[str, Any]
 
 
-def add_options(parser: argparse.ArgumentParser) -> None:
-    """Add the options of benchmarks that run a network on the data sets and keep rows."""
+def add_options(parser: argparse.ArgumentParser, *, data: bool = True) -> None:
+    """Add the options of benchmarks that run a network on the data sets and keep rows.
+
+    With `data` there is one for where the sets are.
+    """
     parser.add_argument("--device", default="auto")
     parser.add_argument("--again", action="store_true", help="compute what FILE holds already")
-    parser.add_argument("--data", type=Path, default=DEFAULT_DATA, metavar="DIR")
+    if data:
+        parser.add_argument("--data", type=Path, default=DEFAULT_DATA, metavar="DIR")
     parser.add_argument("--json", type=Path, metavar="FILE", help="read and added to")
 
 
