@@ -39,6 +39,9 @@ def test_each_variant_is_another_recipe_with_the_same_number_of_steps() -> None:
     assert {each.training.steps for each in changed.values()} == {config.training.steps}
     weights = {item.weight for item in changed["equal shares"].data}
     assert len(weights) == 1
+    general = load_config(RECIPE.with_name("general.toml"))
+    shares = [(item.name, item.weight) for item in changed["shares of general.toml"].data]
+    assert shares == [(item.name, item.weight) for item in general.data]
 
 
 def test_held_out_images_have_no_part(two_sets: Path, capsys: pytest.CaptureFixture[str]) -> None:
