@@ -19,10 +19,8 @@ import numpy as np
 
 from benchmarks._kept import Kept, Row, add_options
 from benchmarks._output import print_table
-from benchmarks._set_scores import Counts
 from benchmarks.merge_choices import rows
-from benchmarks.sets import best, progress, scores_of
-from napari_del import segment
+from benchmarks.sets import best, run_napari_del
 from napari_del.evaluation.datasets import AnnotatedImage, held_out
 from napari_del.training.config import TrainingConfig, load_config
 from napari_del.training.start import (
@@ -104,11 +102,10 @@ def measure(
     """Best figures of each set with a network."""
     sets = {}
     for name, images in parts.items():
-        segmentations, counted = [], []
-        for image in progress(images, f"{model.stem}, {name}"):
-            segmentations.append(segment(image.image, model=model, device=args.device))
-            counted.append(Counts(segmentations[-1].superpixels, image))
-        figures = scores_of(segmentations, counted, LINKAGE, THRESHOLDS)
+        title = f"{model.stem}, {name}"
+        figures = run_napari_del(
+            images, title, str(model), [LINKAGE], 8, 1, args.device, False, THRESHOLDS
+        )[LINKAGE]
         measures = ("best_iou", "covering") if "best_iou" in figures else ("covering",)
         sets[name] = {measure: best(figures, measure)[0] for measure in measures}
     return {"images": {name: len(images) for name, images in parts.items()}, "sets": sets}
@@ -142,6 +139,37 @@ def averaged(target: Path, initial: str, share: float) -> Path:
     return mean
 
 
+def names_of(variant: str) -> dict[str, float]:
+    """Names of a variant's rows, and what share each has of the weights it began with."""
+    shares = MEANS if variant in AVERAGED else ()
+    return {variant: 0.0, **{f"{variant}, {share:g} of natural.toml": share for share in shares}}
+
+
+def measure_all(
+    networks: Mapping[str, tuple[str, float]], kept: Kept, args: argparse.Namespace
+) -> None:
+    """Train and score what is missing: the row, its variant, and the share of the first weights."""
+    config = load_config(args.config)
+    config = replace(
+        config,
+        network=replace(config.network, initial=args.initial, average_after=""),
+        training=replace(config.training, steps=args.steps),
+    )
+    args.work.mkdir(parents=True, exist_ok=True)
+    images, parts = [], {}
+    for item in config.data:
+        trained, scored = split(load_images(item), item.name)
+        images.append(trained)
+        if scored:  # of a set of less than five images all are trained on
+            parts[item.name] = scored
+    for row, (name, share) in networks.items():
+        print(f"{row}: {args.steps} steps")
+        target = args.work / f"variant-{list(VARIANTS).index(name)}.safetensors"
+        train_variant(VARIANTS[name](config), images, args, target)
+        model = averaged(target, args.initial, share) if share else target
+        kept.add("recipes", row, measure(model, parts, args))
+
+
 def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.recipe_choices")
     parser.add_argument("config", type=Path, help="the last step of the recipe")
@@ -153,34 +181,15 @@ def main(argv: Sequence[str] | None = None) -> None:
     add_options(parser, data=False)
     args = parser.parse_args(argv)
 
-    config = load_config(args.config)
-    config = replace(
-        config,
-        network=replace(config.network, initial=args.initial, average_after=""),
-        training=replace(config.training, steps=args.steps),
-    )
-    args.work.mkdir(parents=True, exist_ok=True)
     kept = Kept(args.json, again=args.again)
-    images, parts = [], {}
-    for item in config.data:
-        trained, scored = split(load_images(item), item.name)
-        images.append(trained)
-        if scored:  # of a set of less than five images all are trained on
-            parts[item.name] = scored
-    for number, (name, change) in enumerate(VARIANTS.items()):
-        if name not in args.variants:
-            continue
-        target = args.work / f"variant-{number}.safetensors"
-        shares = MEANS if name in AVERAGED else ()
-        means = {f"{name}, {share:g} of natural.toml": share for share in shares}
-        if any(kept.lacks("recipes", row) for row in (name, *means)):
-            print(f"{name}: {args.steps} steps")
-            train_variant(change(config), images, args, target)
-            kept.add("recipes", name, measure(target, parts, args))
-            for row, share in means.items():
-                kept.add(
-                    "recipes", row, measure(averaged(target, args.initial, share), parts, args)
-                )
+    networks = {
+        row: (name, share)
+        for name in args.variants
+        for row, share in names_of(name).items()
+        if kept.lacks("recipes", row)
+    }
+    if networks:
+        measure_all(networks, kept, args)
     print_table(rows(kept.groups["recipes"]))
 
 

@@ -119,6 +119,7 @@ def run_napari_del(
     scale: float,
     device: str,
     oracle: bool,
+    n_thresholds: int = THRESHOLDS,
 ) -> dict[str, Figures]:
     """Figures at all thresholds, for each linkage, and what any merging is bound by."""
     segmentations, counted = [], []
@@ -132,7 +133,7 @@ def run_napari_del(
             scores.add([(*_oracle(counted[-1], ORACLES[name]), counted[-1].n)])
     result = {name: {"settings": [{}], **scores.to_json()} for name, scores in bounds.items()}
     for linkage in linkages:
-        result[linkage] = thinned(scores_of(segmentations, counted, linkage))
+        result[linkage] = thinned(scores_of(segmentations, counted, linkage, n_thresholds))
     return result
 
 

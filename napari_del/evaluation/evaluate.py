@@ -16,7 +16,6 @@ from napari_del import merging
 from napari_del.errors import ImageError, ParameterError, ReadError
 from napari_del.evaluation.boundaries import TOLERANCE
 from napari_del.evaluation.datasets import (
-    FOLDS,
     AnnotatedImage,
     held_out,
     load_set,
@@ -152,8 +151,7 @@ def evaluate_model(
     compactness: float = 10.0,
     device: str = "auto",
     precision: str = "float32",
-    only_held_out: bool = False,
-    fold: int = FOLDS - 1,
+    held_out_fold: int | None = None,
     limit: int | None = None,
     tolerance: float = TOLERANCE,
     progress: Callable[[str, int, int], None] | None = None,
@@ -173,10 +171,9 @@ def evaluate_model(
         up to 20 of the images, evenly spaced.
     step, scale, compactness, device, precision
         As for `napari_del.segment`.
-    only_held_out : bool
-        Score the images that training leaves out, see `held_out`.
-    fold : int
-        Which of every five these are, 0 to 4; by default the last.
+    held_out_fold : int, optional
+        Score the images that a training with this fold leaves out, 0 to 4, see `held_out`; that
+        of a training where nothing else is said is 4. All by default.
     limit : int, optional
         Score this many images at most, evenly spaced over the sorted names.
     tolerance : float
@@ -204,7 +201,7 @@ def evaluate_model(
             raise ParameterError(
                 f"linkage {linkage!r} is not known; expected one of {', '.join(merging.LINKAGES)}"
             )
-    names = _names(folder, only_held_out=only_held_out, fold=fold, limit=limit)
+    names = _names(folder, held_out_fold, limit)
 
     def segmenter(image: AnnotatedImage) -> Segmentation:
         if image.name in sample:
@@ -240,14 +237,12 @@ def evaluate_model(
     return evaluate(counted(), segmenter, steps, tolerance=tolerance)
 
 
-def _names(
-    folder: str | PathLike[str], *, only_held_out: bool, fold: int, limit: int | None
-) -> list[str]:
+def _names(folder: str | PathLike[str], fold: int | None, limit: int | None) -> list[str]:
     """Names of the images to score, sorted."""
     if not Path(folder).is_dir():
         raise ReadError(f"{folder} is not a folder; expected a data set of images and labels")
     names = set_names(folder)
-    if only_held_out:
+    if fold is not None:
         kept = held_out(names, Path(folder).name, fold)
         names = [name for name, keep in zip(names, kept.tolist(), strict=True) if keep]
         if not names:

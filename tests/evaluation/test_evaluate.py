@@ -118,10 +118,10 @@ def test_objects_are_found_and_images_without_labels_passed_over(cells: Path) ->
 def test_some_of_the_images(cells: Path) -> None:
     few = {"model": MODEL, "thresholds": [0.5]}
     assert evaluate_model(cells, limit=3, **few)["average"].n_images == 2
-    assert evaluate_model(cells, only_held_out=True, **few)["average"].n_images == 1
-    assert evaluate_model(cells, only_held_out=True, fold=0, **few)["average"].n_images == 1
+    assert evaluate_model(cells, held_out_fold=4, **few)["average"].n_images == 1
+    assert evaluate_model(cells, held_out_fold=0, **few)["average"].n_images == 1
     with pytest.raises(ParameterError, match="fold is -1; expected a whole number from 0 to 4"):
-        evaluate_model(cells, only_held_out=True, fold=-1, **few)
+        evaluate_model(cells, held_out_fold=-1, **few)
 
 
 def test_a_masked_pixel_is_a_region_of_its_own() -> None:
